@@ -1,0 +1,75 @@
+//! From raw scores to probabilities, as measured for one checkpoint and kept beside its weights
+//! (calibration.json).
+
+use serde::{Deserialize, Serialize};
+
+/// What reranked candidates are sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RankBy {
+    /// The ITM logit difference alone.
+    Itm,
+    /// ITM logit difference plus `itc_weight` times the cosine of the embeddings.
+    ItmPlusItc {
+        /// Weight of the cosine; the checkpoint's exp(logit_scale) is the natural choice.
+        itc_weight: f32,
+    },
+}
+
+/// Platt scaling: probability = 1 / (1 + exp(-(slope x + intercept))).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Platt {
+    /// Factor of the raw score.
+    pub slope: f32,
+    /// Added to it.
+    pub intercept: f32,
+}
+
+impl Platt {
+    /// Probability that the picture matches.
+    pub fn probability(&self, raw: f32) -> f32 {
+        1.0 / (1.0 + (-(self.slope * raw + self.intercept)).exp())
+    }
+}
+
+/// What was measured for a checkpoint; [`Calibration::default`] where nothing was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// What reranking sorts by.
+    pub rank_by: RankBy,
+    /// Maps the reranking score to a probability.
+    pub rerank: Platt,
+    /// Maps the cosine of embeddings to a probability, for results that were not reranked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<Platt>,
+    /// Results under this probability are "nothing here shows that".
+    pub threshold: f32,
+    /// What it was measured on; empty when it was not.
+    #[serde(default)]
+    pub measured_on: String,
+}
+
+impl Default for Calibration {
+    /// Unmeasured: the softmax of the two ITM logits as it is, and a threshold of a half.
+    fn default() -> Self {
+        Self {
+            rank_by: RankBy::Itm,
+            rerank: Platt { slope: 1.0, intercept: 0.0 },
+            embedding: None,
+            threshold: 0.5,
+            measured_on: String::new(),
+        }
+    }
+}
+
+impl Calibration {
+    /// The score that reranked candidates are sorted by.
+    pub fn rank_score(&self, itm_logit_difference: f32, cosine: Option<f32>) -> f32 {
+        match self.rank_by {
+            RankBy::Itm => itm_logit_difference,
+            RankBy::ItmPlusItc { itc_weight } => {
+                itm_logit_difference + itc_weight * cosine.unwrap_or(0.0)
+            }
+        }
+    }
+}
