@@ -3,6 +3,7 @@
 //!
 //! What lies above sees [`Collection`] to read and [`Writer`] to write; nothing here knows of models or
 //! pictures.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod collection;
 mod error;
@@ -15,6 +16,9 @@ pub use error::{Error, Kind, Result};
 pub use filter::Filter;
 pub use id::{ContentHash, GenerationId, ModelId, NotAHash};
 pub use record::{About, Change, Location, Record};
+
+mod header;
+mod segment;
 
 mod reader;
 mod writer;
