@@ -17,7 +17,7 @@ pub enum Filter {
     /// Does not hold.
     Not(Box<Filter>),
     /// Some location lies in this folder (absolute) or below it.
-    InFolder(PathBuf),
+    InFolder(#[serde(with = "crate::path")] PathBuf),
     /// Taken at or after, in seconds of the camera's clock.
     TakenFrom(i64),
     /// Taken before, in seconds of the camera's clock.
@@ -66,9 +66,7 @@ impl Filter {
                 .as_ref()
                 .is_some_and(|camera| camera.to_lowercase().contains(&part.to_lowercase())),
             Self::Format(name) => about.format == *name,
-            Self::MinPixels(pixels) => {
-                u64::from(about.width) * u64::from(about.height) >= *pixels
-            }
+            Self::MinPixels(pixels) => u64::from(about.width) * u64::from(about.height) >= *pixels,
             Self::MinBytes(bytes) => record
                 .locations
                 .iter()

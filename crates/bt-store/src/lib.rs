@@ -9,6 +9,7 @@ mod collection;
 mod error;
 mod filter;
 mod id;
+mod path;
 mod record;
 
 pub use collection::{Collection, Facts, Header, Hit, ModelRef, Neighbours, Walk};
@@ -17,8 +18,15 @@ pub use filter::Filter;
 pub use id::{ContentHash, GenerationId, ModelId, NotAHash};
 pub use record::{About, Change, Location, Record};
 
+mod bitset;
+mod dot;
+mod graph;
 mod header;
+mod lock;
+mod sealed;
+mod scan;
 mod segment;
+mod storage;
 
 mod reader;
 mod writer;

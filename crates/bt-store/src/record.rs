@@ -10,6 +10,7 @@ use crate::id::ContentHash;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Location {
     /// Absolute path; need not be UTF-8.
+    #[serde(with = "crate::path")]
     pub path: PathBuf,
     /// Bytes.
     pub size: u64,
