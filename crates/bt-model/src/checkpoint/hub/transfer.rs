@@ -1,7 +1,7 @@
 //! Talking to the hub: listing a repository, asking for a file's checksum, downloading it with resume,
 //! check and a bound on failures.
 
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -314,8 +314,13 @@ impl<'a> Client<'a> {
     fn failed(&self, error: ureq::Error, here: u64) -> Failure {
         match error {
             ureq::Error::Timeout(_) => again(&format!("silence for {:?}", self.hub.patience), here),
+            // A certificate that is not trusted; how rustls says so through a socket.
+            ureq::Error::Io(error) if here > 0 || error.kind() != ErrorKind::InvalidData => {
+                again(&error, here)
+            }
             ureq::Error::BadUri(_)
             | ureq::Error::Http(_)
+            | ureq::Error::Io(_)
             | ureq::Error::InvalidProxyUrl
             | ureq::Error::RequireHttpsOnly(_)
             | ureq::Error::Rustls(_)
