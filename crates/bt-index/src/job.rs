@@ -1,0 +1,141 @@
+//! One run of the indexer: from folders to a published generation.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use bt_store::Writer;
+
+use crate::commit::{Committer, Found};
+use crate::error::Result;
+use crate::ledger::Ledger;
+use crate::model::{self, LazyModel, ModelWish};
+use crate::outcome::{Event, Report};
+use crate::pipeline::{self, Effort};
+use crate::prune;
+use crate::walk::{Territory, WalkOptions};
+
+/// What is to be indexed, where to, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IndexJob {
+    /// Folders and files.
+    pub roots: Vec<PathBuf>,
+    /// Folder of the index; made when it is not there.
+    pub index: PathBuf,
+    /// Which files are visited.
+    pub walk: WalkOptions,
+    /// Which model embeds.
+    pub model: ModelWish,
+    /// How much is done at once.
+    pub effort: Effort,
+    /// Whether recorded files below the roots that are gone are dropped.
+    pub prune: bool,
+}
+
+/// Which part of the territory a pass visits.
+pub(crate) enum Scope {
+    /// Every root.
+    Everything {
+        /// Whether what is gone is dropped.
+        prune: bool,
+    },
+    /// Some paths that have changed, and some that are gone.
+    Only {
+        changed: Vec<PathBuf>,
+        gone: Vec<PathBuf>,
+    },
+}
+
+/// An index that is open, and what is to be looked at.
+pub(crate) struct Session {
+    pub(crate) territory: Territory,
+    writer: Writer,
+    model: LazyModel,
+    effort: Effort,
+}
+
+impl Session {
+    pub(crate) fn open(job: &IndexJob, on: &mut dyn FnMut(Event<'_>)) -> Result<Self> {
+        let territory = Territory::survey(&job.roots, &job.index, &job.walk)?;
+        let (writer, model) =
+            model::open(&job.index, &job.model, &mut |event| on(Event::Model(event)))?;
+        for warning in writer.warnings() {
+            on(Event::Store(warning));
+        }
+        let effort = job.effort.clone();
+        Ok(Self {
+            territory,
+            writer,
+            model,
+            effort,
+        })
+    }
+
+    /// Visits, commits, and publishes when enough has come together.
+    pub(crate) fn pass(
+        &mut self,
+        scope: &Scope,
+        stop: &AtomicBool,
+        on: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Report> {
+        let started = Instant::now();
+        let found = Found::default();
+        let ledger = Ledger::new(&mut self.writer);
+        let mut committer = Committer::new(&ledger, &found, on);
+        let territory = &self.territory;
+        pipeline::run(
+            &|visit| match scope {
+                Scope::Everything { .. } => territory.walk(stop, visit),
+                Scope::Only { changed, .. } => territory.walk_only(changed, stop, visit),
+            },
+            &self.model,
+            &self.effort,
+            stop,
+            &mut committer,
+        )?;
+        let interrupted = stop.load(Ordering::Relaxed);
+        if !interrupted {
+            // Moves are known now: what has not turned up elsewhere is gone.
+            match scope {
+                Scope::Everything { prune } => {
+                    let roots: Vec<PathBuf> = territory.roots().map(Into::into).collect();
+                    prune::sweep(&roots, *prune, &mut committer)?;
+                }
+                Scope::Only { gone, .. } => prune::drop_gone(gone, &mut committer)?,
+            }
+        }
+        let mut report = std::mem::take(&mut committer.report);
+        drop(committer);
+        drop(ledger);
+        report.found = found.files.into_inner();
+        report.interrupted = interrupted;
+        if !interrupted {
+            self.publish(on)?;
+        }
+        let stats = self.writer.stats()?;
+        report.pictures = stats.pictures;
+        report.generation = stats.generation;
+        report.elapsed = started.elapsed();
+        Ok(report)
+    }
+
+    /// A few new pictures are found without a new generation: it is built when it pays.
+    fn publish(&mut self, on: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+        self.writer
+            .publish_if_due(&mut |progress| on(Event::Publishing(progress)))?;
+        Ok(())
+    }
+}
+
+impl IndexJob {
+    /// Indexes, and returns when every file has come to its end, or soon after `stop` is set: then what
+    /// is finished is committed, and the next run goes on from there.
+    ///
+    /// # Errors
+    /// What ends a run: a root that is missing, an index of another model or in use, a full disk, a
+    /// model that does not load. What was committed before is kept.
+    pub fn run(&self, stop: &AtomicBool, on: &mut dyn FnMut(Event<'_>)) -> Result<Report> {
+        let prune = self.prune;
+        Session::open(self, on)?.pass(&Scope::Everything { prune }, stop, on)
+    }
+}
