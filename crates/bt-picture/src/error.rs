@@ -20,3 +20,18 @@ pub enum Error {
     #[error("too large: {0}")]
     TooLarge(String),
 }
+
+impl Error {
+    pub(crate) fn broken(cause: impl std::fmt::Display) -> Self {
+        Self::Broken(cause.to_string())
+    }
+}
+
+impl From<image::ImageError> for Error {
+    fn from(error: image::ImageError) -> Self {
+        match error {
+            image::ImageError::Limits(error) => Self::TooLarge(error.to_string()),
+            error => Self::broken(error),
+        }
+    }
+}

@@ -1,24 +1,25 @@
-//! Bytes to an upright RGB picture.
+//! Bytes to an upright RGB picture. Each format that needs care of its own has a file here; what the
+//! file says about itself is `metadata.rs`.
 
-use image::RgbImage;
+mod contained;
+mod gif;
+mod jpeg;
+mod jxl;
+mod limits;
+mod others;
+mod png;
+mod rgb;
+mod thumbnail;
+mod tiff;
 
-use crate::error::Result;
-use crate::kind::Format;
+use image::{DynamicImage, RgbImage};
 
-/// How much a picture may cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Most pixels.
-    pub max_pixels: u64,
-    /// Most bytes that decoding one picture may hold.
-    pub max_bytes: u64,
-}
+use crate::blocks;
+use crate::error::{Error, Result};
+use crate::kind::{Format, HEAD_BYTES, Kind, identify};
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self { max_pixels: 400_000_000, max_bytes: 2 << 30 }
-    }
-}
+pub use limits::Limits;
+pub use thumbnail::thumbnail;
 
 /// A decoded picture.
 #[derive(Clone, Debug)]
@@ -36,13 +37,69 @@ pub struct Picture {
     pub damaged: Option<String>,
 }
 
-/// Decodes a file's bytes. `enough`: the shorter edge that the caller needs; a decoder that can give a
-/// smaller picture cheaply may use it. `None` for full size.
-pub fn decode(_bytes: &[u8], _limits: &Limits, _enough: Option<u32>) -> Result<Picture> {
-    unimplemented!()
+/// Pixels as they lie in the file, not yet turned upright.
+struct Decoded {
+    rgb: RgbImage,
+    damaged: Option<String>,
 }
 
-/// A copy whose longer edge is at most `edge` pixels.
-pub fn thumbnail(_picture: &RgbImage, _edge: u32) -> RgbImage {
-    unimplemented!()
+impl Decoded {
+    fn whole(rgb: RgbImage) -> Self {
+        Self { rgb, damaged: None }
+    }
+
+    /// What a decoder left behind when it stopped with `damage`: a picture if anything was drawn on the
+    /// even ground that it began with.
+    fn rest(rgb: RgbImage, damage: Option<String>) -> Result<Self> {
+        match damage {
+            Some(damage) if is_even(&rgb) => Err(Error::Broken(damage)),
+            damaged => Ok(Self { rgb, damaged }),
+        }
+    }
+}
+
+fn is_even(rgb: &RgbImage) -> bool {
+    let mut pixels = rgb.as_raw().chunks_exact(3);
+    pixels
+        .next()
+        .is_none_or(|first| pixels.all(|pixel| pixel == first))
+}
+
+/// Decodes a file's bytes. `enough`: the shorter edge that the caller needs; a decoder that can give a
+/// smaller picture cheaply and exactly may use it (none does today). `None` for full size.
+///
+/// # Errors
+/// Says why there is no picture. Never panics: a decoder that does is a broken file.
+pub fn decode(bytes: &[u8], limits: &Limits, _enough: Option<u32>) -> Result<Picture> {
+    let format = match identify(bytes.get(..HEAD_BYTES).unwrap_or(bytes)) {
+        Kind::Picture(format) => format,
+        Kind::Unsupported(name) => return Err(Error::Unsupported(name)),
+        Kind::Other => return Err(Error::NotAPicture),
+    };
+    contained::run(|| {
+        let decoded = match format {
+            Format::Jpeg => jpeg::decode(bytes, limits),
+            Format::Png => png::decode(bytes, limits),
+            Format::Gif => gif::decode(bytes, limits),
+            Format::Tiff => tiff::decode(bytes, limits),
+            Format::JpegXl => jxl::decode(bytes, limits),
+            _ => others::decode(bytes, format, limits),
+        }?;
+        let rgb = match blocks::orientation(bytes, format) {
+            Some(orientation) => {
+                let mut picture = DynamicImage::ImageRgb8(decoded.rgb);
+                picture.apply_orientation(orientation);
+                picture.into_rgb8()
+            }
+            None => decoded.rgb,
+        };
+        let (width, height) = rgb.dimensions();
+        Ok(Picture {
+            rgb,
+            width,
+            height,
+            format,
+            damaged: decoded.damaged,
+        })
+    })
 }
