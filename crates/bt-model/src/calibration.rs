@@ -54,7 +54,10 @@ impl Default for Calibration {
     fn default() -> Self {
         Self {
             rank_by: RankBy::Itm,
-            rerank: Platt { slope: 1.0, intercept: 0.0 },
+            rerank: Platt {
+                slope: 1.0,
+                intercept: 0.0,
+            },
             embedding: None,
             threshold: 0.5,
             measured_on: String::new(),
@@ -63,6 +66,37 @@ impl Default for Calibration {
 }
 
 impl Calibration {
+    /// Reads a calibration.json.
+    ///
+    /// # Errors
+    /// Says what makes no sense.
+    pub fn from_json(text: &str) -> Result<Self, String> {
+        let this: Self =
+            serde_json::from_str(text).map_err(|cause| format!("not a calibration: {cause}"))?;
+        let itc_weight = match this.rank_by {
+            RankBy::Itm => 0.0,
+            RankBy::ItmPlusItc { itc_weight } => itc_weight,
+        };
+        let embedding = this.embedding.unwrap_or(this.rerank);
+        let numbers = [
+            itc_weight,
+            this.rerank.slope,
+            this.rerank.intercept,
+            embedding.slope,
+            embedding.intercept,
+        ];
+        if !numbers.iter().all(|number| number.is_finite()) {
+            return Err("a number in it is not finite".to_owned());
+        }
+        if !(0.0..=1.0).contains(&this.threshold) {
+            return Err(format!(
+                "`threshold` is {}; a probability is between 0 and 1",
+                this.threshold
+            ));
+        }
+        Ok(this)
+    }
+
     /// The score that reranked candidates are sorted by.
     pub fn rank_score(&self, itm_logit_difference: f32, cosine: Option<f32>) -> f32 {
         match self.rank_by {

@@ -1,10 +1,10 @@
-//! Where and how a model runs; decided once, when it is loaded.
+//! Where a model runs; decided once, when it is loaded.
 
 use candle_core::Device;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
-/// Device and threads.
+/// The device that tensors live on.
 #[derive(Clone, Debug)]
 pub struct Exec {
     /// Where tensors live.
@@ -12,11 +12,87 @@ pub struct Exec {
 }
 
 impl Exec {
+    /// The processor, which every build has.
+    pub fn cpu() -> Self {
+        Self {
+            device: Device::Cpu,
+        }
+    }
+
     /// `auto` (the first accelerator this build can use, else the processor), `cpu`, `cuda[:N]`, `metal[:N]`.
     ///
     /// # Errors
     /// A device that this build or machine does not have.
-    pub fn parse(_device: &str) -> Result<Self> {
-        unimplemented!()
+    pub fn parse(device: &str) -> Result<Self> {
+        let (name, ordinal) = match device.split_once(':') {
+            None => (device, 0),
+            Some((name, number)) => {
+                let ordinal = number.parse().map_err(|_| unknown(device))?;
+                (name, ordinal)
+            }
+        };
+        let device = match name {
+            "auto" if device == "auto" => Device::new_cuda(0)
+                .or_else(|_| Device::new_metal(0))
+                .unwrap_or(Device::Cpu),
+            "cpu" if device == "cpu" => Device::Cpu,
+            "cuda" if !cfg!(feature = "cuda") => return Err(not_built(device, "cuda")),
+            "metal" if !cfg!(feature = "metal") => return Err(not_built(device, "metal")),
+            "cuda" => Device::new_cuda(ordinal).map_err(|cause| not_there(device, &cause))?,
+            "metal" => Device::new_metal(ordinal).map_err(|cause| not_there(device, &cause))?,
+            _ => return Err(unknown(device)),
+        };
+        Ok(Self { device })
+    }
+
+    /// `cpu`, `cuda` or `metal`.
+    pub fn name(&self) -> &'static str {
+        match self.device {
+            Device::Cpu => "cpu",
+            Device::Cuda(_) => "cuda",
+            Device::Metal(_) => "metal",
+        }
+    }
+}
+
+fn unknown(device: &str) -> Error {
+    Error::Usage(format!(
+        "`{device}` is not a device: auto, cpu, cuda, cuda:N, metal or metal:N"
+    ))
+}
+
+fn not_built(device: &str, feature: &str) -> Error {
+    Error::Usage(format!(
+        "device `{device}`: this program was built without {feature}; build it with `cargo build --release --features {feature}`, or use `--device cpu`"
+    ))
+}
+
+fn not_there(device: &str, cause: &candle_core::Error) -> Error {
+    Error::Usage(format!("device `{device}` cannot be used: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auto_and_cpu_always_work() {
+        assert!(Exec::parse("auto").is_ok());
+        assert_eq!(Exec::parse("cpu").unwrap().name(), "cpu");
+    }
+
+    #[test]
+    fn an_unknown_device_is_refused_with_the_list_of_devices() {
+        for bad in ["gpu", "", "cpu:1", "auto:0", "cuda:x"] {
+            let error = Exec::parse(bad).unwrap_err().to_string();
+            assert!(error.contains("auto, cpu, cuda"), "{bad}: {error}");
+        }
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn a_device_of_another_build_says_how_to_build_it() {
+        let error = Exec::parse("cuda:1").unwrap_err().to_string();
+        assert!(error.contains("--features cuda"), "{error}");
     }
 }

@@ -4,17 +4,39 @@
 //! Most callers want [`Encoder`]: a checkpoint that is ready for words and pictures. The graph itself is
 //! [`BridgeTower`]. Decoding files is `bt-picture`'s, storing vectors `bt-store`'s.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod calibration;
+mod captions;
 mod checkpoint;
+mod config;
+mod cross;
 mod encoder;
 mod error;
 mod exec;
+mod heads;
+mod heat;
+mod learn;
+mod model;
+mod ops;
 mod pixels;
 mod resize;
+mod tokenizer;
+mod tower;
 
 pub use calibration::{Calibration, Platt, RankBy};
-pub use checkpoint::{Checkpoint, Event};
-pub use encoder::{Encoder, Heads, ModelChoice, PictureStates, TextEmbedding, WordHeat};
+pub use captions::{Captioned, Part, read_captions};
+pub use checkpoint::{
+    Checkpoint, ConvertOptions, Converted, Event, Hub, HubError, Info, InfoFile, Parameters, Token,
+    convert,
+};
+pub use config::{Config, ItcImageFrom, Link, TextConfig, VisionConfig};
+pub use encoder::{
+    Encoder, Features, Heads, MaskChoice, ModelChoice, PictureStates, TextEmbedding, WordHeat,
+};
 pub use error::{Error, Kind, Result};
 pub use exec::Exec;
-pub use pixels::{Fit, ImageProcessor, Pixels};
+pub use learn::{LearnEvent, LearnOptions, Learnt, ReadPicture, Recall, learn_heads};
+pub use model::{BridgeTower, Fused, ImageStates, Need, Probe, Stage, TextStates, TokenBatch};
+pub use ops::Activation;
+pub use pixels::{Fit, ImageProcessor, Pixels, Window};

@@ -1,6 +1,26 @@
-//! A checkpoint as files: found by name, Hub id or folder; fingerprinted.
+//! A checkpoint as files: found by name, Hub id or folder; fingerprinted. What is in them is read in
+//! `config.rs`, `tokenizer.rs`, `pixels.rs` and `weights.rs`.
 
-use crate::error::Result;
+mod hub;
+mod info;
+mod lightning;
+mod names;
+mod pickle;
+pub(crate) mod weights;
+pub(crate) mod write;
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::pixels::Fit;
+use weights::{WeightFiles, Weights};
+
+pub use hub::{Hub, HubError, Token};
+pub use info::{Info, InfoFile, Parameters};
+pub use lightning::{ConvertOptions, Converted, convert};
+pub(crate) use names::{known_names, unused};
 
 /// What finding a checkpoint is doing; programs show it, libraries never print.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,13 +39,279 @@ pub enum Event {
     },
 }
 
-/// The files of one checkpoint.
-#[derive(Debug)]
-pub struct Checkpoint {}
+/// The files of one checkpoint. Small ones are read, weights are not yet.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    name: String,
+    folder: PathBuf,
+    config: String,
+    preprocessor: Option<String>,
+    tokenizer: Option<TokenizerFiles>,
+    calibration: Option<String>,
+    weights: WeightFiles,
+}
+
+/// What a tokenizer is made from.
+#[derive(Clone, Debug)]
+pub(crate) enum TokenizerFiles {
+    /// tokenizer.json.
+    Whole(Cow<'static, str>),
+    /// vocab.json and merges.txt.
+    VocabAndMerges { vocab: String, merges: String },
+}
+
+impl TokenizerFiles {
+    /// Those of a folder, if it has any.
+    pub(crate) fn read(folder: &Path) -> Result<Option<Self>> {
+        if let Some(text) = read_optional(&folder.join("tokenizer.json"))? {
+            return Ok(Some(Self::Whole(Cow::Owned(text))));
+        }
+        let files = (
+            read_optional(&folder.join("vocab.json"))?,
+            read_optional(&folder.join("merges.txt"))?,
+        );
+        Ok(match files {
+            (Some(vocab), Some(merges)) => Some(Self::VocabAndMerges { vocab, merges }),
+            _ => None,
+        })
+    }
+}
+
+/// The files of `mini`, compiled in.
+macro_rules! mini_file {
+    ($include:ident, $name:literal) => {
+        $include!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../models/mini/",
+            $name
+        ))
+    };
+}
 
 impl Checkpoint {
-    /// `mini` (in the program), a public name such as `large-itm-mlm-itc`, a Hub id, or a folder.
-    pub fn find(_spec: &str, _on: &mut dyn FnMut(Event)) -> Result<Self> {
-        unimplemented!()
+    /// `mini` (in the program), a public name such as `large-itm-mlm-itc`, a Hub id (`owner/name[@revision]`),
+    /// or a folder. A folder of that name is taken before the Hub.
+    ///
+    /// # Errors
+    /// Nothing goes by this name, a file is missing or unreadable, or the Hub refuses.
+    pub fn find(spec: &str, on: &mut dyn FnMut(Event)) -> Result<Self> {
+        if spec == names::MINI {
+            return Ok(Self::mini());
+        }
+        let folder = Path::new(spec);
+        if folder.is_dir() {
+            return Self::open(folder, spec);
+        }
+        match names::hub_id(spec) {
+            Some(id) => Self::open(&hub::fetch(&id.repo, id.revision.as_deref(), on)?, spec),
+            None => Err(Error::NoSuchModel {
+                spec: spec.to_owned(),
+            }),
+        }
     }
+
+    fn mini() -> Self {
+        Self {
+            name: names::MINI.to_owned(),
+            folder: PathBuf::from("<mini>"),
+            config: mini_file!(include_str, "config.json").to_owned(),
+            preprocessor: Some(mini_file!(include_str, "preprocessor_config.json").to_owned()),
+            tokenizer: Some(TokenizerFiles::Whole(Cow::Borrowed(mini_file!(
+                include_str,
+                "tokenizer.json"
+            )))),
+            calibration: Some(mini_file!(include_str, "calibration.json").to_owned()),
+            weights: WeightFiles::Bundled(mini_file!(include_bytes, "model.safetensors")),
+        }
+    }
+
+    /// The files in a folder; `name` is what the model is called in messages.
+    pub(crate) fn open(folder: &Path, name: &str) -> Result<Self> {
+        let missing = |file| Error::MissingFile {
+            folder: folder.to_owned(),
+            file,
+        };
+        let config =
+            read_optional(&folder.join("config.json"))?.ok_or_else(|| missing("config.json"))?;
+        Ok(Self {
+            name: name.to_owned(),
+            folder: folder.to_owned(),
+            config,
+            preprocessor: read_optional(&folder.join("preprocessor_config.json"))?,
+            tokenizer: TokenizerFiles::read(folder)?,
+            calibration: read_optional(&folder.join("calibration.json"))?,
+            weights: find_weights(folder)?
+                .ok_or_else(|| missing("model.safetensors or pytorch_model.bin"))?,
+        })
+    }
+
+    /// The name it was found by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its folder; `<mini>` for the one in the program.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// config.json as it is written.
+    pub fn config_json(&self) -> &str {
+        &self.config
+    }
+
+    /// preprocessor_config.json as it is written, if there is one.
+    pub fn preprocessor_json(&self) -> Option<&str> {
+        self.preprocessor.as_deref()
+    }
+
+    /// calibration.json as it is written, if there is one.
+    pub fn calibration_json(&self) -> Option<&str> {
+        self.calibration.as_deref()
+    }
+
+    /// What config.json says; fields that are not known go to `on` as warnings.
+    ///
+    /// # Errors
+    /// It makes no sense, or asks for a graph that is not implemented.
+    pub fn config(&self, on: &mut dyn FnMut(Event)) -> Result<Config> {
+        let (config, warnings) = Config::parse(&self.config, &self.folder.join("config.json"))?;
+        for warning in warnings {
+            on(Event::Warning(warning));
+        }
+        Ok(config)
+    }
+
+    pub(crate) fn tokenizer_files(&self) -> Result<&TokenizerFiles> {
+        self.tokenizer.as_ref().ok_or_else(|| Error::MissingFile {
+            folder: self.folder.clone(),
+            file: "tokenizer.json (or vocab.json and merges.txt)",
+        })
+    }
+
+    pub(crate) fn open_weights(&self, device: &candle_core::Device) -> Result<Weights> {
+        let place = match &self.weights {
+            WeightFiles::Safetensors(paths) if paths.len() == 1 => paths[0].clone(),
+            WeightFiles::Pickle(path) => path.clone(),
+            _ => self.folder.clone(),
+        };
+        Weights::open(&self.weights, &place, device)
+    }
+
+    /// The fingerprint with a fit, as hexadecimal text: what an index remembers its model by.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub(crate) fn identity(&self, fit: Fit) -> Result<String> {
+        let hash = self.fingerprint()?;
+        let id = blake3::Hasher::new()
+            .update(hash.as_bytes())
+            .update(fit.to_string().as_bytes())
+            .finalize();
+        Ok(id.to_hex().to_string())
+    }
+
+    /// A hash of everything that decides what comes out: configuration, weights, tokenizer and image settings.
+    /// Reads the weights from beginning to end, on all cores.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    fn fingerprint(&self) -> Result<blake3::Hash> {
+        let mut hasher = blake3::Hasher::new();
+        let mut part = |title: &str, bytes: &[u8]| {
+            hasher.update(title.as_bytes());
+            hasher.update(&(bytes.len() as u64).to_le_bytes());
+            hasher.update_rayon(bytes);
+        };
+        part("config", self.config.as_bytes());
+        part(
+            "preprocessor",
+            self.preprocessor.as_deref().unwrap_or_default().as_bytes(),
+        );
+        match &self.tokenizer {
+            Some(TokenizerFiles::Whole(text)) => part("tokenizer", text.as_bytes()),
+            Some(TokenizerFiles::VocabAndMerges { vocab, merges }) => {
+                part("vocab", vocab.as_bytes());
+                part("merges", merges.as_bytes());
+            }
+            None => part("tokenizer", b""),
+        }
+        match &self.weights {
+            WeightFiles::Bundled(bytes) => part("weights", bytes),
+            WeightFiles::Pickle(path) => part("weights", hash_file(path)?.as_bytes()),
+            WeightFiles::Safetensors(paths) => {
+                for path in paths {
+                    part("weights", hash_file(path)?.as_bytes());
+                }
+            }
+        }
+        Ok(hasher.finalize())
+    }
+}
+
+fn hash_file(path: &Path) -> Result<blake3::Hash> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_mmap_rayon(path).map_err(|cause| {
+        std::io::Error::new(
+            cause.kind(),
+            format!("cannot read `{}`: {cause}", path.display()),
+        )
+    })?;
+    Ok(hasher.finalize())
+}
+
+/// The file's text, or `None` when it is not there.
+fn read_optional(path: &Path) -> Result<Option<String>> {
+    match fs_err::read(path) {
+        Ok(bytes) => String::from_utf8(bytes)
+            .map(Some)
+            .map_err(|_| Error::BadFile {
+                path: path.to_owned(),
+                what: "not UTF-8 text".to_owned(),
+            }),
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(cause.into()),
+    }
+}
+
+/// model.safetensors, or the shards that model.safetensors.index.json lists, or pytorch_model.bin.
+fn find_weights(folder: &Path) -> Result<Option<WeightFiles>> {
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: std::collections::BTreeMap<String, String>,
+    }
+    let single = folder.join("model.safetensors");
+    if single.is_file() {
+        return Ok(Some(WeightFiles::Safetensors(vec![single])));
+    }
+    let index_path = folder.join("model.safetensors.index.json");
+    if let Some(text) = read_optional(&index_path)? {
+        let bad = |what: String| Error::BadFile {
+            path: index_path.clone(),
+            what,
+        };
+        let index: Index = serde_json::from_str(&text)
+            .map_err(|cause| bad(format!("not an index of shards: {cause}")))?;
+        let shards: std::collections::BTreeSet<&String> = index.weight_map.values().collect();
+        let mut paths = Vec::with_capacity(shards.len());
+        for shard in shards {
+            // A shard is a sibling: a name with a folder in it could reach anything on the machine.
+            if Path::new(shard).components().count() != 1 || shard.starts_with("..") {
+                return Err(bad(format!(
+                    "`{shard}` is not the name of a file beside it"
+                )));
+            }
+            let path = folder.join(shard);
+            if !path.is_file() {
+                return Err(bad(format!("it lists `{shard}`, which is not there")));
+            }
+            paths.push(path);
+        }
+        if paths.is_empty() {
+            return Err(bad("it lists no file".to_owned()));
+        }
+        return Ok(Some(WeightFiles::Safetensors(paths)));
+    }
+    let pickle = folder.join("pytorch_model.bin");
+    Ok(pickle.is_file().then_some(WeightFiles::Pickle(pickle)))
 }

@@ -1,0 +1,469 @@
+//! The graph as one value: towers, bridges, cross-modal layers and heads, on batches of tokens and pixels.
+//!
+//! The halves that a caller can keep are types: [`TextStates`] do not depend on a picture, [`ImageStates`]
+//! not on a text. Heads are functions of states. Texts and pictures themselves are `encoder.rs`'s.
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::checkpoint::{Checkpoint, Event, unused};
+use crate::config::{Config, ItcImageFrom};
+use crate::cross::{Bridges, CrossModal};
+use crate::encoder::Heads;
+use crate::error::{Error, Result};
+use crate::exec::Exec;
+use crate::heads::{HeadSet, Pooler, first_row, normalise};
+use crate::ops::Then;
+use crate::pixels::Pixels;
+use crate::tower::text::TextTower;
+use crate::tower::vision::VisionTower;
+
+pub use crate::tower::Need;
+
+/// A place in the graph where a [`Probe`] may look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stage {
+    /// Output of text layer n, 0 being the embeddings: [B, L, D].
+    TextHidden(usize),
+    /// Output of vision block n, 0 being the embeddings after `ln_pre`: [B, P + 1, Dv].
+    ImageHidden(usize),
+    /// Text side of cross layer k: [B, L, D].
+    CrossText(usize),
+    /// Image side of cross layer k: [B, P + 1, D].
+    CrossImage(usize),
+    /// Cross-attention of the text over the picture in cross layer k: [B, heads, L, P + 1].
+    TextOverImage(usize),
+}
+
+/// Sees the tensors of every stage as they are made; `()` sees nothing.
+pub trait Probe {
+    /// Called once a stage.
+    ///
+    /// # Errors
+    /// Any error ends the run.
+    fn see(&mut self, stage: Stage, tensor: &Tensor) -> Result<()>;
+
+    /// Whether [`Stage::TextOverImage`] is wanted, which costs extra work.
+    fn wants_attention(&self) -> bool {
+        false
+    }
+}
+
+impl Probe for () {
+    fn see(&mut self, _: Stage, _: &Tensor) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Texts as ids, padded on the right to the longest.
+#[derive(Clone, Debug)]
+pub struct TokenBatch {
+    /// [B, L], u32.
+    pub(crate) ids: Tensor,
+    /// Rows of the position table, [B, L], u32.
+    pub(crate) positions: Tensor,
+    /// [B, L]: 0 for tokens, the lowest f32 for padding; none when nothing is padded.
+    pub(crate) mask: Option<Tensor>,
+}
+
+impl TokenBatch {
+    /// Rows of ids, first and last token included, without padding.
+    ///
+    /// # Errors
+    /// No row, an empty or too long one, or an id that the model does not know.
+    pub fn new(rows: &[&[u32]], config: &Config, device: &Device) -> Result<Self> {
+        let text = &config.text;
+        let longest = rows.iter().map(|row| row.len()).max().unwrap_or(0);
+        if rows.iter().any(|row| row.is_empty()) || longest == 0 {
+            return Err(Error::Usage(
+                "a text without any token cannot be embedded".to_owned(),
+            ));
+        }
+        if longest > text.max_tokens() {
+            return Err(Error::Usage(format!(
+                "a text of {longest} tokens is longer than the model's {}",
+                text.max_tokens()
+            )));
+        }
+        let (mut ids, mut positions, mut mask) = (Vec::new(), Vec::new(), Vec::new());
+        for row in rows {
+            let mut position = text.pad_token_id;
+            for &id in *row {
+                if id as usize >= text.vocab_size {
+                    return Err(Error::Usage(format!(
+                        "token {id} is not among the model's {}: the tokenizer is of another model",
+                        text.vocab_size
+                    )));
+                }
+                // A padding token inside a text keeps the padding's position, as the reference has it.
+                positions.push(if id == text.pad_token_id {
+                    text.pad_token_id
+                } else {
+                    position += 1;
+                    position
+                });
+            }
+            let padding = longest - row.len();
+            ids.extend_from_slice(row);
+            ids.extend(std::iter::repeat_n(text.pad_token_id, padding));
+            positions.extend(std::iter::repeat_n(text.pad_token_id, padding));
+            mask.extend(std::iter::repeat_n(0f32, row.len()));
+            mask.extend(std::iter::repeat_n(f32::MIN, padding));
+        }
+        let shape = (rows.len(), longest);
+        let padded = rows.iter().any(|row| row.len() < longest);
+        Ok(Self {
+            ids: Tensor::from_vec(ids, shape, device)?,
+            positions: Tensor::from_vec(positions, shape, device)?,
+            mask: if padded {
+                Some(Tensor::from_vec(mask, shape, device)?)
+            } else {
+                None
+            },
+        })
+    }
+}
+
+/// What the cross-modal layers and the ITC head read of texts; independent of any picture.
+#[derive(Clone, Debug)]
+pub struct TextStates {
+    /// C x [B, L, D], transform and token type applied.
+    bridges: Vec<Tensor>,
+    /// [B, D]: the first row of the last text state.
+    itc_input: Tensor,
+    mask: Option<Tensor>,
+}
+
+impl TextStates {
+    /// What the ITC text head reads: [B, D].
+    pub fn itc_input(&self) -> &Tensor {
+        &self.itc_input
+    }
+}
+
+/// What the cross-modal layers and the ITC head read of pictures; independent of any text.
+#[derive(Clone, Debug)]
+pub struct ImageStates {
+    /// C x [B, P + 1, D], transform and token type applied.
+    pub(crate) bridges: Vec<Tensor>,
+    /// [B, D or Dv].
+    pub(crate) itc_input: Tensor,
+}
+
+impl ImageStates {
+    /// What the ITC image head reads: [B, D], or [B, Dv] when it reads the tower.
+    pub fn itc_input(&self) -> &Tensor {
+        &self.itc_input
+    }
+
+    /// Several, one after the other, as one batch.
+    pub(crate) fn stack(parts: &[&Self]) -> Result<Self> {
+        if let [one] = parts {
+            return Ok((*one).clone());
+        }
+        let bridges = (0..parts[0].bridges.len())
+            .map(|k| {
+                Tensor::cat(
+                    &parts
+                        .iter()
+                        .map(|part| &part.bridges[k])
+                        .collect::<Vec<_>>(),
+                    0,
+                )
+            })
+            .collect::<candle_core::Result<_>>()?;
+        Ok(Self {
+            bridges,
+            itc_input: Tensor::cat(
+                &parts.iter().map(|part| &part.itc_input).collect::<Vec<_>>(),
+                0,
+            )?,
+        })
+    }
+
+    /// Picture `i` of the batch, in memory of its own.
+    pub(crate) fn picture(&self, i: usize) -> Result<Self> {
+        let own = |x: &Tensor| x.narrow(0, i, 1)?.copy();
+        Ok(Self {
+            bridges: self
+                .bridges
+                .iter()
+                .map(own)
+                .collect::<candle_core::Result<_>>()?,
+            itc_input: own(&self.itc_input)?,
+        })
+    }
+}
+
+/// The last states of both streams, as many rows as were needed.
+#[derive(Clone, Debug)]
+pub struct Fused {
+    /// [B, L or 1, D].
+    pub text: Tensor,
+    /// [B, P + 1 or 1, D].
+    pub image: Tensor,
+}
+
+/// The loaded graph.
+#[derive(Debug)]
+pub struct BridgeTower {
+    config: Config,
+    device: Device,
+    text: TextTower,
+    vision: VisionTower,
+    text_bridges: Bridges,
+    image_bridges: Bridges,
+    cross: CrossModal,
+    pooler: Pooler,
+    heads: HeadSet,
+    name: String,
+}
+
+impl BridgeTower {
+    /// Reads configuration and weights.
+    ///
+    /// # Errors
+    /// A graph that is not implemented; or one list of all weights that are missing, surplus or misshapen.
+    pub fn load(checkpoint: &Checkpoint, exec: &Exec, on: &mut dyn FnMut(Event)) -> Result<Self> {
+        let config = checkpoint.config(on)?;
+        let weights = checkpoint.open_weights(&exec.device)?;
+        let body = weights.body();
+        let width = config.hidden_size;
+        let text = TextTower::load(&body.at("text_model"), &config)?;
+        let types = body
+            .at("token_type_embeddings")
+            .tensor("weight", &[2, width])?;
+        let side = |i: usize| types.narrow(0, i.min(types.dim(0)? - 1), 1);
+        let this = Self {
+            vision: VisionTower::load(&body.at("vision_model").at("visual"), &config)?,
+            text_bridges: Bridges::load(
+                &body.at("cross_modal_text_transform"),
+                width,
+                &config,
+                side(0)?,
+            )?,
+            image_bridges: Bridges::load(
+                &body.at("cross_modal_image_transform"),
+                config.vision.hidden_size,
+                &config,
+                side(1)?,
+            )?,
+            cross: CrossModal::load(&body, &config)?,
+            pooler: Pooler::load(&body, width)?,
+            heads: HeadSet::load(&weights, &config, text.words())?,
+            text,
+            device: exec.device.clone(),
+            name: checkpoint.name().to_owned(),
+            config,
+        };
+        drop(body);
+        weights.finish(|name| unused(name, &this.config))?;
+        Ok(this)
+    }
+
+    /// The graph's configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Where it runs.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Which heads it has.
+    pub fn heads(&self) -> Heads {
+        Heads {
+            itc: self.heads.itc.is_some(),
+            itc_cross: self.heads.itc_cross.is_some(),
+            itm: self.heads.itm.is_some(),
+            mlm: self.heads.mlm.is_some(),
+        }
+    }
+
+    /// E: length of an ITC embedding.
+    pub fn itc_size(&self) -> Option<usize> {
+        self.heads.itc.as_ref().map(|itc| itc.size)
+    }
+
+    /// The natural logarithm of what cosines are multiplied with.
+    pub fn logit_scale(&self) -> Option<f32> {
+        self.heads.itc.as_ref().map(|itc| itc.logit_scale)
+    }
+
+    /// Pictures as one batch [B, 3, S, S].
+    ///
+    /// # Errors
+    /// No picture, or one of another size than the model's.
+    pub fn pixel_batch(&self, pictures: &[&Pixels]) -> Result<Tensor> {
+        let side = self.config.vision.image_size;
+        let mut values = Vec::with_capacity(pictures.len() * 3 * side * side);
+        for picture in pictures {
+            if picture.side != side || picture.values.len() != 3 * side * side {
+                return Err(Error::Usage(format!(
+                    "a picture of {0} x {0} pixels was given to a model that sees {side} x {side}",
+                    picture.side
+                )));
+            }
+            values.extend_from_slice(&picture.values);
+        }
+        if pictures.is_empty() {
+            return Err(Error::Usage("no picture was given".to_owned()));
+        }
+        Ok(Tensor::from_vec(
+            values,
+            (pictures.len(), 3, side, side),
+            &self.device,
+        )?)
+    }
+
+    /// The text tower, down to the states that bridges and ITC read.
+    pub fn text_states(&self, tokens: &TokenBatch, probe: &mut dyn Probe) -> Result<TextStates> {
+        let states = self
+            .text
+            .forward(tokens, self.config.split(), Need::AllTokens, probe)?;
+        let bridges = states
+            .iter()
+            .enumerate()
+            .map(|(k, state)| self.text_bridges.forward(k, state))
+            .collect::<Result<Vec<_>>>()?;
+        let itc_input = first_row(last(&states)?)?;
+        Ok(TextStates {
+            bridges,
+            itc_input,
+            mask: tokens.mask.clone(),
+        })
+    }
+
+    /// The vision tower, down to the states that bridges and ITC read. `pixels`: [B, 3, S, S].
+    pub fn image_states(&self, pixels: &Tensor, probe: &mut dyn Probe) -> Result<ImageStates> {
+        let states = self
+            .vision
+            .forward(pixels, self.config.split(), Need::AllTokens, probe)?;
+        let bridges = states
+            .iter()
+            .enumerate()
+            .map(|(k, state)| self.image_bridges.forward(k, state))
+            .collect::<Result<Vec<_>>>()?;
+        let itc_input = match self.config.itc_image_from {
+            ItcImageFrom::Bridge => first_row(last(&bridges)?)?,
+            ItcImageFrom::Tower => first_row(last(&states)?)?,
+        };
+        Ok(ImageStates { bridges, itc_input })
+    }
+
+    /// [`TextStates::itc_input`] alone, which is less work.
+    pub fn text_itc_input(&self, tokens: &TokenBatch) -> Result<Tensor> {
+        let states =
+            self.text
+                .forward(tokens, self.config.text.layers, Need::FirstTokens, &mut ())?;
+        first_row(last(&states)?)
+    }
+
+    /// [`ImageStates::itc_input`] alone, which is less work.
+    pub fn image_itc_input(&self, pixels: &Tensor) -> Result<Tensor> {
+        let states =
+            self.vision
+                .forward(pixels, self.config.text.layers, Need::FirstTokens, &mut ())?;
+        let state = last(&states)?;
+        match self.config.itc_image_from {
+            ItcImageFrom::Bridge => first_row(
+                &self
+                    .image_bridges
+                    .forward(self.config.cross_layers - 1, state)?,
+            ),
+            ItcImageFrom::Tower => first_row(state),
+        }
+    }
+
+    /// The cross-modal layers. A batch of 1 on either side serves every member of the other.
+    pub fn fuse(
+        &self,
+        text: &TextStates,
+        image: &ImageStates,
+        need: Need,
+        probe: &mut dyn Probe,
+    ) -> Result<Fused> {
+        let (text, image) = self.cross.forward(
+            &text.bridges,
+            &image.bridges,
+            text.mask.as_ref(),
+            need,
+            probe,
+        )?;
+        Ok(Fused { text, image })
+    }
+
+    /// `[tanh(Pt text[:, 0]) ; tanh(Pi image[:, 0])]`: [B, 2 D].
+    pub fn pooler_output(&self, fused: &Fused) -> Result<Tensor> {
+        self.pooler.forward(&fused.text, &fused.image)
+    }
+
+    /// Logits of no match and match: [B, 2].
+    pub fn itm(&self, pooler_output: &Tensor) -> Result<Tensor> {
+        let head = self
+            .heads
+            .itm
+            .as_ref()
+            .ok_or_else(|| self.no_head("ITM", "tell whether a text matches a picture"))?;
+        head.forward(pooler_output, Then::Nothing)
+    }
+
+    /// Logits over the vocabulary: [B, L, V]. `text`: [`Fused::text`], or rows of it.
+    pub fn mlm(&self, text: &Tensor) -> Result<Tensor> {
+        self.heads
+            .mlm
+            .as_ref()
+            .ok_or_else(|| self.no_head("MLM", "fill in masked words"))?
+            .forward(text)
+    }
+
+    /// Unit-length embeddings of texts [B, E], from [`TextStates::itc_input`].
+    pub fn itc_text(&self, itc_input: &Tensor) -> Result<Tensor> {
+        let itc = self
+            .heads
+            .itc
+            .as_ref()
+            .ok_or_else(|| self.no_head("ITC", "embed texts"))?;
+        normalise(&itc.text.forward(itc_input, Then::Nothing)?)
+    }
+
+    /// Unit-length embeddings of pictures [B, E], from [`ImageStates::itc_input`].
+    pub fn itc_image(&self, itc_input: &Tensor) -> Result<Tensor> {
+        let itc = self
+            .heads
+            .itc
+            .as_ref()
+            .ok_or_else(|| self.no_head("ITC", "embed pictures for text search"))?;
+        normalise(&itc.image.forward(itc_input, Then::Nothing)?)
+    }
+
+    /// Unit-length embeddings of pairs [B, E], from [`BridgeTower::pooler_output`].
+    pub fn itc_cross(&self, pooler_output: &Tensor) -> Result<Tensor> {
+        let head = self
+            .heads
+            .itc_cross
+            .as_ref()
+            .ok_or_else(|| self.no_head("ITC cross", "embed a text and a picture together"))?;
+        normalise(&head.forward(pooler_output, Then::Nothing)?)
+    }
+
+    fn no_head(&self, head: &'static str, purpose: &'static str) -> Error {
+        Error::NoHead {
+            model: self.name.clone(),
+            head,
+            purpose,
+        }
+    }
+}
+
+fn last(states: &[Tensor]) -> Result<&Tensor> {
+    states
+        .last()
+        .ok_or_else(|| Error::Tensor(candle_core::Error::Msg("a tower left no state".to_owned())))
+}
+
+/// A vector of each row of `x` [B, E].
+pub(crate) fn rows(x: &Tensor) -> Result<Vec<Vec<f32>>> {
+    Ok(x.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.to_vec2()?)
+}
