@@ -107,8 +107,12 @@ pub trait Collection: Send + Sync {
     fn embeddings(&self, ids: &[ContentHash]) -> Result<Vec<Option<Vec<f32>>>>;
 
     /// Up to `n` allowed pictures in a stable order (by id), after a given one.
-    fn scan(&self, filter: &Filter, after: Option<ContentHash>, n: usize)
-    -> Result<Vec<ContentHash>>;
+    fn scan(
+        &self,
+        filter: &Filter,
+        after: Option<ContentHash>,
+        n: usize,
+    ) -> Result<Vec<ContentHash>>;
 
     /// Pictures whose id starts with these hexadecimal digits, at most `n`.
     fn with_id_prefix(&self, prefix: &str, n: usize) -> Result<Vec<ContentHash>>;
