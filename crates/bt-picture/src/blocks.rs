@@ -58,15 +58,27 @@ fn xmp_orientation(packet: &[u8]) -> Option<Orientation> {
     }
 }
 
-/// Whether a JPEG has no end marker after its first scan.
-pub(crate) fn jpeg_is_cut(file: &[u8]) -> bool {
+/// Of a JPEG without an end marker, how much makes sense: all, or up to the segment that is cut. `None`
+/// for a file that ends as it should.
+pub(crate) fn jpeg_is_cut(file: &[u8]) -> Option<usize> {
     let mut segments = Segments::of(file);
     while segments.next().is_some() {}
-    !segments
-        .rest
-        .windows(2)
-        .rev()
-        .any(|pair| pair == [0xff, 0xd9])
+    let scans = segments.rest;
+    let mut markers = scans.windows(2).enumerate().rev().filter(|(_, pair)| {
+        // Within a scan, 0xff is followed by 0, by a restart marker or by fill.
+        pair[0] == 0xff && !matches!(pair[1], 0 | 0xd0..=0xd7 | 0xff)
+    });
+    if markers.clone().any(|(_, pair)| pair[1] == 0xd9) {
+        return None;
+    }
+    let before = file.len() - scans.len();
+    let (last, _) = markers.next()?;
+    let length = scans
+        .get(last + 2..)?
+        .first_chunk()
+        .map(|bytes| u16::from_be_bytes(*bytes));
+    let complete = length.is_some_and(|length| last + 2 + usize::from(length) <= scans.len());
+    Some(if complete { file.len() } else { before + last })
 }
 
 /// Markers and contents of the segments of a JPEG before its first scan; what follows is left in `rest`.

@@ -26,6 +26,26 @@ pub(crate) fn raw_of(head: &[u8]) -> Option<&'static str> {
     })
 }
 
+/// A copy of a TIFF whose first page has a palette, which calls its indices greys: the decoder refuses
+/// palettes, and reads greys of the same form. `None` for every other file.
+pub(crate) fn palette_as_grey(file: &[u8]) -> Option<Vec<u8>> {
+    let directory = Directory::first(file)?;
+    let index = directory.entries.chunks_exact(12).position(|entry| {
+        directory.short(entry) == Some(PHOTOMETRIC) && directory.short(&entry[8..]) == Some(PALETTE)
+    })?;
+    let value = directory.start + 2 + 12 * index + 8;
+    let grey = if directory.big_endian {
+        GREY.to_be_bytes()
+    } else {
+        GREY.to_le_bytes()
+    };
+    let mut copy = file.to_vec();
+    copy.get_mut(value..value + 2)?.copy_from_slice(&grey);
+    Some(copy)
+}
+
+const GREY: u16 = 1;
+const PALETTE: u16 = 3;
 const SUBFILE_TYPE: u16 = 254;
 const COMPRESSION: u16 = 259;
 const PHOTOMETRIC: u16 = 262;
@@ -42,6 +62,8 @@ const SAMSUNG: u32 = 32770;
 /// The first image file directory, as far as the bytes reach.
 struct Directory<'a> {
     file: &'a [u8],
+    /// Where the directory begins.
+    start: usize,
     entries: &'a [u8],
     big_endian: bool,
 }
@@ -56,6 +78,7 @@ impl<'a> Directory<'a> {
         };
         let head = Self {
             file,
+            start: 0,
             entries: &[],
             big_endian,
         };
@@ -63,6 +86,7 @@ impl<'a> Directory<'a> {
         let count = usize::from(head.short(file.get(start..)?)?);
         let entries = file.get(start.checked_add(2)?..)?;
         Some(Self {
+            start,
             entries: &entries[..entries.len().min(count * 12)],
             ..head
         })

@@ -16,13 +16,11 @@ use crate::error::{Error, Result};
 use crate::kind::Format;
 
 pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded> {
-    let cut = blocks::jpeg_is_cut(bytes);
     // Without an end marker the crate gives up on scans that it has read in part.
-    let bytes = if cut {
-        Cow::Owned([bytes, &[0xff, 0xd9]].concat())
-    } else {
-        Cow::Borrowed(bytes)
-    };
+    let cut = blocks::jpeg_is_cut(bytes).and_then(|length| bytes.get(..length));
+    let bytes = cut.map_or(Cow::Borrowed(bytes), |whole| {
+        [whole, &[0xff, 0xd9]].concat().into()
+    });
     let options = DecoderOptions::default()
         .set_strict_mode(false)
         .set_max_width(usize::from(u16::MAX))
@@ -60,7 +58,7 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded> {
         .decode_into(&mut levels)
         .err()
         .map(|error| error.to_string());
-    let damage = damage.or_else(|| cut.then(|| "the file ends early".to_owned()));
+    let damage = damage.or_else(|| cut.map(|_| "the file ends early".to_owned()));
     Decoded::rest(colours.to_rgb(size, levels)?, damage)
 }
 

@@ -94,17 +94,7 @@ mod tests {
 
     #[test]
     fn light_is_cut_and_encoded() {
-        let levels = [
-            f32::NAN,
-            -1.0,
-            0.0,
-            0.002,
-            0.22,
-            1.0,
-            80.0,
-            f32::INFINITY,
-        ]
-        .map(from_light);
+        let levels = [f32::NAN, -1.0, 0.0, 0.002, 0.22, 1.0, 80.0, f32::INFINITY].map(from_light);
         assert_eq!(levels, [0, 0, 0, 7, 129, 255, 255, 255]);
     }
 

@@ -1,6 +1,7 @@
 //! The first page of a TIFF. Colour kinds that the crate `image` refuses (palettes, greys of 2 and 4
 //! bits, YCbCr, floats) are made RGB here, as Pillow makes them.
 
+use std::borrow::Cow;
 use std::io::Cursor;
 
 use image::RgbImage;
@@ -13,14 +14,21 @@ use super::rgb;
 use super::{Decoded, jpeg};
 use crate::error::{Error, Result};
 use crate::kind::Format;
+use crate::tiff_head;
 
 pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded> {
-    let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(error)?;
+    let indexed = tiff_head::palette_as_grey(bytes).map(Cow::Owned);
+    let has_palette = indexed.is_some();
+    let bytes = indexed.unwrap_or(Cow::Borrowed(bytes));
+    let mut decoder = Decoder::new(Cursor::new(&bytes[..])).map_err(error)?;
     let size = decoder.dimensions().map_err(error)?;
-    let colour = decoder.colortype().map_err(error)?;
+    let colour = match decoder.colortype().map_err(error)? {
+        ColorType::Gray(bits @ (1 | 2 | 4 | 8)) if has_palette => ColorType::Palette(bits),
+        colour => colour,
+    };
     let samples = u64::from(colour.num_samples());
     let bytes_a_sample = u64::from(colour.bit_depth()).div_ceil(8);
-    limits.check(size, 2 * samples * bytes_a_sample + 3, bytes, Format::Tiff)?;
+    limits.check(size, 2 * samples * bytes_a_sample + 3, &bytes, Format::Tiff)?;
     let mut own = tiff::decoder::Limits::default();
     own.decoding_buffer_size = limits.in_memory();
     own.intermediate_buffer_size = limits.in_memory();

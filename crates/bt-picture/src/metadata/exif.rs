@@ -1,5 +1,7 @@
 //! EXIF by `kamadak-exif`, to facts.
 
+use std::cmp::Ordering;
+
 use exif::{Context, Exif, In, Reader, Tag, Value};
 use jiff::civil::DateTime;
 
@@ -181,14 +183,21 @@ enum Endian {
     Big,
 }
 
-/// UTF-16, in the other order if it begins with a mark that says so.
-fn utf16(bytes: &[u8], endian: Endian) -> Option<String> {
-    let (bytes, endian) = match bytes {
-        [0xff, 0xfe, rest @ ..] => (rest, Endian::Little),
-        [0xfe, 0xff, rest @ ..] => (rest, Endian::Big),
-        _ => (bytes, endian),
+/// UTF-16 of an order that a mark tells, or the zeros of its Latin letters; writers do not agree, and the
+/// order of the file around it is the last resort.
+fn utf16(bytes: &[u8], around: Endian) -> Option<String> {
+    let pairs = bytes.as_chunks::<2>().0;
+    let zeros = |at: usize| pairs.iter().filter(|pair| pair[at] == 0).count();
+    let (pairs, endian) = match pairs {
+        [[0xff, 0xfe], rest @ ..] => (rest, Endian::Little),
+        [[0xfe, 0xff], rest @ ..] => (rest, Endian::Big),
+        _ => match zeros(0).cmp(&zeros(1)) {
+            Ordering::Less => (pairs, Endian::Little),
+            Ordering::Greater => (pairs, Endian::Big),
+            Ordering::Equal => (pairs, around),
+        },
     };
-    let units = bytes.as_chunks().0.iter().map(|pair| match endian {
+    let units = pairs.iter().map(|pair| match endian {
         Endian::Little => u16::from_le_bytes(*pair),
         Endian::Big => u16::from_be_bytes(*pair),
     });
