@@ -51,6 +51,20 @@ pub struct Pixels {
     pub side: usize,
 }
 
+/// The part of a picture that the model sees, in pixels of the picture; it reaches over the edges where
+/// the model sees black.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Window {
+    /// Left edge.
+    pub x: f32,
+    /// Upper edge.
+    pub y: f32,
+    /// Width.
+    pub width: f32,
+    /// Height.
+    pub height: f32,
+}
+
 /// Settings of preprocessor_config.json, and how to fit.
 #[derive(Clone, Debug)]
 pub struct ImageProcessor {
@@ -172,6 +186,48 @@ impl ImageProcessor {
             (Fit::Squeeze, _) => self.side,
             (_, Some(shorter)) => shorter,
             (_, None) => u32::MAX,
+        }
+    }
+
+    /// What [`ImageProcessor::process`] shows the model of a picture of this size, in the picture's pixels.
+    pub fn window(&self, width: u32, height: u32) -> Window {
+        let whole = Window {
+            x: 0.0,
+            y: 0.0,
+            width: width as f32,
+            height: height as f32,
+        };
+        if self.fit == Fit::Squeeze || width == 0 || height == 0 {
+            return whole;
+        }
+        // As `middle_of_a_strip` cuts.
+        let most = match (self.fit, self.shorter) {
+            (Fit::Patch, Some(_)) => width.min(height).saturating_mul(STRIP),
+            _ => u32::MAX,
+        };
+        let (seen_width, seen_height) = (width.min(most), height.min(most));
+        let (left, top) = ((width - seen_width) / 2, (height - seen_height) / 2);
+        let limit = match (self.fit, self.shorter) {
+            (Fit::Reference, Some(shorter)) => Some((1333.0 / 800.0 * f64::from(shorter)).floor()),
+            _ => None,
+        };
+        let (new_width, new_height) = match self.shorter {
+            None => (seen_width, seen_height),
+            Some(shorter) => fitted((seen_width, seen_height), shorter, limit, self.divisor),
+        };
+        let edge = |start: u32, seen: u32, resized: u32| {
+            let overlap = Overlap::new(resized as usize, self.side as usize);
+            let scale = seen as f32 / resized.max(1) as f32;
+            let from = overlap.source as f32 - overlap.target as f32;
+            (start as f32 + from * scale, self.side as f32 * scale)
+        };
+        let (x, window_width) = edge(left, seen_width, new_width);
+        let (y, window_height) = edge(top, seen_height, new_height);
+        Window {
+            x,
+            y,
+            width: window_width,
+            height: window_height,
         }
     }
 
@@ -374,6 +430,23 @@ mod tests {
         let columns = (0..pixels.side)
             .take_while(|x| pixels.values[middle * pixels.side + x] <= black + 1e-6);
         (rows.count(), columns.count())
+    }
+
+    #[test]
+    fn the_window_is_what_the_model_is_shown() {
+        let window = |json, fit, width, height| {
+            let Window { x, y, width, height } =
+                processor(json, 288, fit).unwrap().window(width, height);
+            [x, y, width, height].map(|value| (value * 100.0).round() / 100.0)
+        };
+        // 16:9 becomes 448 x 256: the sides are cut, and black is seen above and below.
+        assert_eq!(window("{}", Fit::Reference, 1600, 900), [285.71, -56.25, 1028.57, 1012.5]);
+        assert_eq!(window("{}", Fit::Patch, 1200, 900), [150.0, 0.0, 900.0, 900.0]);
+        assert_eq!(window("{}", Fit::Squeeze, 1600, 900), [0.0, 0.0, 1600.0, 900.0]);
+        assert_eq!(window("{}", Fit::Patch, 9000, 900), [4050.0, 0.0, 900.0, 900.0]);
+        let as_it_is = r#"{"do_resize": false}"#;
+        assert_eq!(window(as_it_is, Fit::Reference, 400, 288), [56.0, 0.0, 288.0, 288.0]);
+        assert_eq!(window("{}", Fit::Reference, 0, 5), [0.0, 0.0, 0.0, 5.0]);
     }
 
     #[test]
