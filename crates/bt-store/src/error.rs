@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::id::ContentHash;
+
 /// Result of the store.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -80,6 +82,14 @@ pub enum Error {
     /// A vector of the wrong length or with a value that is not a number.
     #[error("an embedding does not fit: {0}")]
     BadVector(String),
+    /// A change that cannot be stored.
+    #[error("the picture {id} cannot be stored: {what}")]
+    BadChange {
+        /// The picture.
+        id: ContentHash,
+        /// Why.
+        what: String,
+    },
     /// Full text index failed.
     #[error("the word index failed: {0}")]
     Words(#[from] tantivy::TantivyError),
@@ -94,7 +104,7 @@ impl Error {
             Self::Corrupt { .. } => Kind::Corrupt,
             Self::NewerFormat { .. } | Self::OtherModel { .. } => Kind::Incompatible,
             Self::Locked { .. } | Self::Reopen { .. } => Kind::Busy,
-            Self::BadVector(_) => Kind::Usage,
+            Self::BadVector(_) | Self::BadChange { .. } => Kind::Usage,
         }
     }
 
@@ -116,7 +126,7 @@ impl Error {
             Self::Io(cause) if cause.kind() == io::ErrorKind::StorageFull => {
                 Some("free some space, then run the same command again: everything committed is kept".into())
             }
-            Self::Io(_) | Self::BadVector(_) | Self::Words(_) => None,
+            Self::Io(_) | Self::BadVector(_) | Self::BadChange { .. } | Self::Words(_) => None,
         }
     }
 }

@@ -19,14 +19,19 @@ pub use id::{ContentHash, GenerationId, ModelId, NotAHash};
 pub use record::{About, Change, Location, Record};
 
 mod bitset;
+mod catalog;
 mod dot;
+mod generation;
 mod graph;
 mod header;
 mod lock;
-mod sealed;
 mod scan;
+mod sealed;
 mod segment;
+mod stage;
 mod storage;
+mod terms;
+mod words;
 
 mod reader;
 mod writer;
@@ -34,3 +39,6 @@ pub use reader::Reader;
 pub use writer::{Progress, Stats, Writer};
 mod verify;
 pub use verify::{Finding, verify};
+
+#[cfg(test)]
+mod tests;

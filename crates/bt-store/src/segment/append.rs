@@ -93,6 +93,7 @@ impl Appender {
         storage.sync_folder(index)?;
         let list = List {
             epoch: 0,
+            first_commit: Some(1),
             segments: vec![1],
         };
         begin(storage, &list::file_of(index, 1), header, 1, 0)?;
@@ -139,6 +140,7 @@ impl Appender {
         let number = self.next_number()?;
         let list = List {
             epoch: self.list.epoch + 1,
+            first_commit: Some(self.committed.sequence + 1),
             segments: vec![number],
         };
         let path = list::unfinished_file_of(&self.index, number);
@@ -161,19 +163,21 @@ impl Appender {
         })
     }
 
-    /// Makes the segments that were written aside the ones that count: each gets its name, then the list
-    /// names them.
-    pub(crate) fn switch(&mut self) -> Result<()> {
+    /// Gives the segments that were written aside their names; they do not count yet.
+    pub(crate) fn name(&mut self) -> Result<()> {
         for number in &self.list.segments {
             self.storage.rename(
                 &list::unfinished_file_of(&self.index, *number),
                 &list::file_of(&self.index, *number),
             )?;
         }
-        self.storage.sync_folder(&list::folder(&self.index))?;
-        self.list.write(&*self.storage, &self.index)?;
         self.unfinished = false;
-        Ok(())
+        Ok(self.storage.sync_folder(&list::folder(&self.index))?)
+    }
+
+    /// Makes the named segments the ones that count.
+    pub(crate) fn switch(&self) -> Result<()> {
+        self.list.write(&*self.storage, &self.index)
     }
 
     /// The last commit.

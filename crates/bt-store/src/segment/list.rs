@@ -39,7 +39,9 @@ pub(crate) fn path(index: &Path) -> PathBuf {
 pub(crate) struct List {
     /// Compactions so far.
     pub(crate) epoch: u64,
-    /// Numbers, growing.
+    /// Number of the first commit in these segments; `None` when the list was made anew from the files.
+    pub(crate) first_commit: Option<u64>,
+    /// Numbers of the segments, growing.
     pub(crate) segments: Vec<u64>,
 }
 
@@ -74,6 +76,7 @@ impl List {
         let Some((epoch, mut segments)) = epochs.pop_last() else {
             return Ok((!heads_lost.is_empty()).then(|| Self {
                 epoch: 0,
+                first_commit: None,
                 segments: heads_lost,
             }));
         };
@@ -84,7 +87,11 @@ impl List {
                 .filter(|number| **number >= first || epoch == 0),
         );
         segments.sort_unstable();
-        Ok(Some(Self { epoch, segments }))
+        Ok(Some(Self {
+            epoch,
+            first_commit: None,
+            segments,
+        }))
     }
 }
 

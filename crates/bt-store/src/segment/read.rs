@@ -14,6 +14,7 @@ use crate::segment::format::{FileHeader, FrameKind, MARK_FRAME, Mark};
 use crate::segment::list::{self, List};
 use crate::segment::scan::{Raw, Scan, SegmentFile};
 use crate::segment::{Committed, Place, Position, Stored};
+use crate::storage::Storage;
 
 /// The committed part of all segments at one moment. Files stay open, so a compaction that removes them
 /// does not disturb a reader.
@@ -36,30 +37,37 @@ impl Segments {
         let mut tries = 0;
         loop {
             let (list, warning) = read_list(index)?;
-            let mut warnings: Vec<Error> = warning.into_iter().collect();
-            let files = open_files(index, &header, &list, &mut warnings)?;
+            let mut segments = Self::open_files(index, &header, list)?;
             // A compaction may have replaced the files between the reading of the list and theirs.
-            let vanished = files.iter().any(|file| file.file.is_none());
+            let vanished = segments.files.iter().any(|file| file.file.is_none());
             tries += 1;
-            if vanished && tries < 10 && read_list(index)?.0 != list {
+            if vanished && tries < 10 && read_list(index)?.0 != segments.list {
                 continue;
             }
-            let mut segments = Self {
-                index: index.to_owned(),
-                header,
-                list,
-                files,
-                committed: Committed {
-                    end: Position::START,
-                    sequence: 0,
-                    checksum: 0,
-                },
-                torn: None,
-                warnings,
-            };
-            segments.find_end()?;
+            segments.warnings.extend(warning);
             return Ok(segments);
         }
+    }
+
+    /// Opens the segments of a list, whether or not they are the ones that count.
+    pub(crate) fn open_files(index: &Path, header: &Header, list: List) -> Result<Self> {
+        let mut warnings = Vec::new();
+        let files = open_files(index, header, &list, &mut warnings)?;
+        let mut segments = Self {
+            index: index.to_owned(),
+            header: header.clone(),
+            list,
+            files,
+            committed: Committed {
+                end: Position::START,
+                sequence: 0,
+                checksum: 0,
+            },
+            torn: None,
+            warnings,
+        };
+        segments.find_end()?;
+        Ok(segments)
     }
 
     /// Behind the last commit.
@@ -75,6 +83,15 @@ impl Segments {
     /// Which files these are.
     pub(crate) fn list(&self) -> &List {
         &self.list
+    }
+
+    /// Writes the list anew when it could not be read.
+    pub(crate) fn mend_list(&self, storage: &dyn Storage) -> Result<()> {
+        match List::read(&self.index) {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) | Err(Error::Corrupt { .. }) => self.list.write(storage, &self.index),
+            Err(error) => Err(error),
+        }
     }
 
     /// The last mark and where it ends, when its second copy is missing.
@@ -133,15 +150,10 @@ impl Segments {
                 Err(Error::Corrupt { .. }) => continue,
                 Err(error) => return Err(error),
             };
-            if frame.kind == FrameKind::Mark
-                && let Some(mark) = Mark::from_bytes(&frame.record)
-                && mark.end() == Some(at.offset)
+            if let Some(committed) = frame.committed()
+                && committed.end == at
             {
-                return Ok(Some(Committed {
-                    end: at,
-                    sequence: mark.sequence,
-                    checksum: mark.checksum,
-                }));
+                return Ok(Some(committed));
             }
         }
         Ok(None)
@@ -182,7 +194,10 @@ impl Segments {
                 .into_iter(),
             from,
             scan: None,
-            sequence: None,
+            sequence: match self.list.first_commit {
+                Some(first) if from == Position::START => first.checked_sub(1),
+                _ => None,
+            },
             over: false,
         }
     }
@@ -344,7 +359,7 @@ pub(crate) struct Frames<'a> {
 impl Frames<'_> {
     /// Whether commits are missing between the last mark seen and this one.
     fn gap(&mut self, raw: &Raw) -> Option<String> {
-        let mark = Mark::from_bytes(&raw.record)?;
+        let mark = raw.mark()?;
         let before = self.sequence.replace(mark.sequence)?;
         // The second copy of a mark repeats its number.
         (mark.sequence != before && mark.sequence != before.wrapping_add(1)).then(|| {

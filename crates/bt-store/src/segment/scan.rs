@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::id::ContentHash;
 use crate::record::Record;
 use crate::segment::format::{self, Flaw, FrameKind, MARK_FRAME, Mark};
-use crate::segment::{Place, Stored};
+use crate::segment::{Committed, Place, Position, Stored};
 
 /// Bytes read at once.
 const WINDOW: usize = 1 << 20;
@@ -37,6 +37,29 @@ pub(crate) struct Raw {
     pub(crate) record: Vec<u8>,
     /// Little-endian f16.
     pub(crate) embedding: Vec<u8>,
+}
+
+impl Raw {
+    /// The commit that a mark stands for.
+    pub(crate) fn committed(&self) -> Option<Committed> {
+        if self.kind != FrameKind::Mark {
+            return None;
+        }
+        let mark = self.mark()?;
+        Some(Committed {
+            end: Position {
+                segment: self.place.segment,
+                offset: mark.end()?,
+            },
+            sequence: mark.sequence,
+            checksum: mark.checksum,
+        })
+    }
+
+    /// What a mark says.
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        Mark::from_bytes(&self.record)
+    }
 }
 
 impl SegmentFile {
