@@ -18,6 +18,8 @@
 use std::collections::HashMap;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::id::ContentHash;
@@ -280,12 +282,7 @@ impl Catalog {
     fn open_db(&mut self) -> Result<(), Broken> {
         let folder = folder(&self.index);
         let (db, state) = guarded(|| {
-            let db = sled::Config::new()
-                .path(&folder)
-                .cache_capacity(CACHE_BYTES)
-                .mode(sled::Mode::HighThroughput)
-                .flush_every_ms(None)
-                .open()?;
+            let db = open_sled(&folder)?;
             let state = match db.get(STATE)? {
                 Some(value) => state_value(&value).ok_or_else(bad_value)?,
                 None if db.is_empty() => State::default(),
@@ -533,6 +530,28 @@ impl<'a> Changes<'a> {
         }
         batch.insert(STATE, state_bytes(self.state));
         batch
+    }
+}
+
+/// Opens sled. One that was closed a moment ago in this process may still hold its own lock: its threads
+/// end a little later. No other process can, for the writer's lock is held.
+fn open_sled(folder: &Path) -> Result<sled::Db, Broken> {
+    const TRIES: u32 = 200;
+    let mut tries = 0;
+    loop {
+        let opened = sled::Config::new()
+            .path(folder)
+            .cache_capacity(CACHE_BYTES)
+            .mode(sled::Mode::HighThroughput)
+            .flush_every_ms(None)
+            .open();
+        tries += 1;
+        match opened {
+            Err(error) if tries < TRIES && error.to_string().contains("could not acquire lock") => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            opened => return Ok(opened?),
+        }
     }
 }
 

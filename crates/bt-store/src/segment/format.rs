@@ -33,7 +33,7 @@ const FRAME_HEADER: usize = 16;
 const CHECKSUM: usize = 4;
 const MARK: usize = 32;
 /// Bytes of a mark with its frame; it stands twice behind its batch.
-pub(super) const MARK_FRAME: usize = FRAME_HEADER + MARK + CHECKSUM;
+pub(crate) const MARK_FRAME: usize = FRAME_HEADER + MARK + CHECKSUM;
 /// A record longer than this is refused, and a frame that claims more is damaged.
 pub(crate) const MAX_RECORD_BYTES: usize = 16 << 20;
 /// An embedding longer than this is refused, and a frame that claims more is damaged.

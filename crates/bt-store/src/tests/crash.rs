@@ -45,7 +45,7 @@ fn whichever_operation_fails_a_prefix_of_commits_with_all_acknowledged_ones_is_l
     for luck in [Luck::None, Luck::Torn, Luck::All] {
         let mut n = 1;
         loop {
-            let folder = tempfile::tempdir().unwrap();
+            let folder = super::folder();
             let index = &folder.path().join("index");
             let crash = Crash::default();
             crash.fail_at(n);
@@ -92,7 +92,7 @@ fn whichever_operation_fails_a_prefix_of_commits_with_all_acknowledged_ones_is_l
 
 #[test]
 fn a_full_disk_is_named_and_loses_nothing() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = super::folder();
     let index = folder.path();
     let crash = Crash::default();
     let mut writer =

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::{Model, assert_holds, header, id, put, truth, compact};
 use crate::error::Error;
 use crate::record::Change;
+use crate::segment::format::MARK_FRAME;
 use crate::storage::Disk;
 use crate::verify::verify;
 use crate::writer::Writer;
@@ -55,7 +56,7 @@ fn segments(index: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn a_flipped_byte_in_a_segment_is_named_and_costs_at_most_one_record() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = super::folder();
     let (origin, index) = (folder.path().join("origin"), folder.path().join("index"));
     let model = sample(&origin);
     let files = segments(&origin);
@@ -102,7 +103,7 @@ fn a_flipped_byte_in_a_segment_is_named_and_costs_at_most_one_record() {
 
 #[test]
 fn a_segment_cut_anywhere_keeps_every_commit_before_the_cut() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = super::folder();
     let (origin, index) = (folder.path().join("origin"), folder.path().join("index"));
     sample(&origin);
     let files = segments(&origin);
@@ -115,15 +116,15 @@ fn a_segment_cut_anywhere_keeps_every_commit_before_the_cut() {
             copy(&origin, &index);
             fs::write(index.join("segments").join(name), &bytes[..len]).unwrap();
             let findings = verify(&index).unwrap();
-            assert!(
-                findings.iter().any(|finding| !finding.derived),
-                "{context}: {findings:?}"
-            );
+            assert!(!findings.is_empty(), "{context}");
+            let lost = findings.iter().any(|finding| !finding.derived);
+            // A mark stands twice: without the second one nothing is lost.
+            assert!(lost || bytes.len() - len <= 2 * MARK_FRAME, "{context}: {findings:?}");
             let before = truth(&index).0;
             let mut writer = writer(&index);
             // Only the newest file is looked at on opening.
             let newest = Some(file) == files.last();
-            assert!(!newest || !writer.warnings().is_empty(), "{context}");
+            assert!(!newest || lost != writer.warnings().is_empty(), "{context}");
             assert!(truth(&index).0 == before, "{context}");
             writer.commit(&[put(77, &[77], 7)]).unwrap();
             assert!(truth(&index).0.has(77), "{context}");
@@ -134,7 +135,7 @@ fn a_segment_cut_anywhere_keeps_every_commit_before_the_cut() {
 
 #[test]
 fn a_segment_that_is_gone_is_named_and_the_others_are_read() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = super::folder();
     let index = folder.path();
     let model = sample(index);
     let files = segments(index);
@@ -158,7 +159,7 @@ fn a_segment_that_is_gone_is_named_and_the_others_are_read() {
 
 #[test]
 fn a_damaged_list_or_index_file_is_named_and_made_anew_from_the_segments() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = super::folder();
     let (origin, index) = (folder.path().join("origin"), folder.path().join("index"));
     let model = sample(&origin);
     for name in ["segments/current", "index.json"] {

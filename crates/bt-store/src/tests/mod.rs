@@ -19,6 +19,14 @@ mod model;
 
 pub(crate) const DIM: usize = 8;
 
+/// A folder in memory where there is such a thing: what a power cut leaves is played by the double, so
+/// the disk need not be waited for.
+pub(crate) fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
+}
+
 pub(crate) fn header() -> Header {
     Header {
         model: ModelRef {

@@ -44,7 +44,7 @@ fn any_history_of_commits_crashes_and_compactions_leaves_what_a_plain_map_holds(
 }
 
 fn history(seed: u64) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = super::folder();
     let index = folder.path();
     let mut random = Random(seed);
     let crash = Crash::default();
