@@ -84,13 +84,32 @@ pub fn convert(ckpt: &Path, out: &Path, options: &ConvertOptions) -> Result<Conv
     };
     new.write(out, |folder| {
         let written = Checkpoint::open(folder, &folder.to_string_lossy())?;
-        BridgeTower::load(&written, &Exec::cpu(), &mut |_| {}).map(drop)
+        let loaded = BridgeTower::load(&written, &Exec::cpu(), &mut |_| {});
+        loaded.map(drop).map_err(|error| blame(error, ckpt))
     })?;
     Ok(Converted {
         parameters: state.tensors.values().map(Tensor::elem_count).sum(),
         dropped: state.dropped,
         notes: state.notes,
     })
+}
+
+/// The folder that was tried is gone when the error is read; what is wrong is wrong in the file.
+fn blame(error: Error, ckpt: &Path) -> Error {
+    match error {
+        Error::Weights {
+            missing,
+            surplus,
+            misshapen,
+            ..
+        } => Error::Weights {
+            path: ckpt.to_owned(),
+            missing,
+            surplus,
+            misshapen,
+        },
+        other => other,
+    }
 }
 
 const NO_TOKENIZER: &str = "the tokenizer is missing: a .ckpt file has none. Put the tokenizer.json of roberta-base \
@@ -125,6 +144,19 @@ fn place(name: &str) -> std::result::Result<Place, String> {
         "itm_score.fc.",
         "mlm_score.",
     ];
+    const CROSS_MODAL: &[&str] = &[
+        "cross_modal_image_layernorm.",
+        "cross_modal_image_layers.",
+        "cross_modal_image_link_tower.",
+        "cross_modal_image_pooler.",
+        "cross_modal_image_transform.",
+        "cross_modal_text_layernorm.",
+        "cross_modal_text_layers.",
+        "cross_modal_text_link_tower.",
+        "cross_modal_text_pooler.",
+        "cross_modal_text_transform.",
+        "token_type_embeddings.",
+    ];
     const DROPPED: &[&str] = &[
         "nlvr2_classifier.",
         "snli_classifier.",
@@ -146,7 +178,7 @@ fn place(name: &str) -> std::result::Result<Place, String> {
     if name.starts_with("rank_output.") {
         return Ok(Place::RankOutput);
     }
-    if name.starts_with("cross_modal_") || name.starts_with("token_type_embeddings.") {
+    if CROSS_MODAL.iter().any(|part| name.starts_with(part)) {
         return Ok(Place::Keep(format!("bridgetower.{name}")));
     }
     if let Some(rest) = name.strip_prefix("text_transformer.") {
@@ -468,6 +500,7 @@ mod tests {
         assert_eq!(place("vqa_classifier.0.weight"), Ok(Place::Drop));
         for stranger in [
             "avgpool.weight",
+            "cross_modal_ln_separate.0.bias",
             "vit_model.layers.0.blocks.0.norm1.weight",
             "vit_model.visual.proj",
         ] {
