@@ -1,1 +1,43 @@
-//! Stub.
+//! From a query to ranked, explained results.
+//!
+//! A [`Query`] is data; [`plan()`] decides, without any I/O, how it is answered; [`execute()`] carries the plan
+//! out on a [`bt_store::Collection`] with a [`Scorer`], and gives an [`Answer`]; [`render`] shows it. Neither
+//! files of the index nor the graph of the model are known here.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod answer;
+#[cfg(test)]
+mod doubles;
+mod error;
+pub mod eval;
+mod execute;
+pub mod explain;
+mod fuse;
+mod group;
+mod heat;
+pub mod parse;
+mod pictures;
+mod plan;
+mod query;
+mod rank;
+pub mod render;
+mod rerank;
+mod retrieve;
+mod scorer;
+pub mod sheet;
+mod words;
+
+pub use answer::{Answer, Found, Score, Stage, Why};
+pub use error::{Error, Kind, PictureError, Result};
+pub use execute::{execute, search};
+pub use fuse::{RRF_K, Ranked, WORDS_WEIGHT};
+pub use heat::{Overlay, overlays};
+pub use pictures::{Opened, open, open_query_picture};
+pub use plan::{
+    Cut, DATE_DEPTH, DEPTH, EXACT_UP_TO, EXACT_UP_TO_ALLOWED, Fuse, Keep, MAX_EF_SEARCH,
+    MIN_EF_SEARCH, NEAR_DUPLICATE, Plan, QueryVector, Rerank, Retrieve, Situation, plan,
+};
+pub use query::{DEFAULT_LOOK_AT, DEFAULT_N, DEFAULT_RERANK, Example, Given, Query, Sort};
+pub use rerank::Progress;
+pub use scorer::{Abilities, Embedded, Models, Scorer};

@@ -1,0 +1,216 @@
+//! What scores mean: each candidate's probability, the order, what is left out, and one page of it.
+//!
+//! The order is total: exact names, then what answers, then the rest; inside, reranked candidates by
+//! their score and the others by their place after fusion; ties by id.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use bt_store::Record;
+
+use crate::answer::{Found, Score, Why};
+use crate::error::{Error, Result};
+use crate::group::fold;
+use crate::plan::{Cut, Keep, Plan};
+use crate::query::{Query, Sort};
+use crate::scorer::Scorer;
+
+/// A picture on its way to a result.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    pub(crate) record: Record,
+    pub(crate) embedding: Option<Vec<f32>>,
+    /// Cosine of the picture with the words alone, and with each thing that should not be seen.
+    pub(crate) with_text: Option<f32>,
+    pub(crate) with_negatives: Vec<f32>,
+    /// ITM logit differences: the query's words, if they are judged, then what should not be seen.
+    pub(crate) logits: Option<Vec<f32>>,
+    pub(crate) score: Score,
+    pub(crate) why: Why,
+}
+
+impl Candidate {
+    fn fused_rank(&self) -> usize {
+        self.why.fused.map_or(usize::MAX, |fused| fused.rank)
+    }
+}
+
+/// Gives each candidate its score, and reranked ones what they are sorted by.
+pub(crate) fn score(
+    plan: &Plan,
+    query: &Query,
+    scorer: &dyn Scorer,
+    candidates: &mut [Candidate],
+) -> Result<()> {
+    let calibration = scorer.calibration();
+    let judges_text = plan.rerank.is_some_and(|rerank| rerank.text);
+    let text = query.words().is_some();
+    for candidate in candidates {
+        let id = candidate.record.id;
+        if let Some(logits) = &candidate.logits {
+            let (positive, negatives) = if judges_text {
+                (logits.first().copied(), logits.get(1..).unwrap_or_default())
+            } else {
+                (None, logits.as_slice())
+            };
+            let scale = |raw: f32| calibration.rerank.slope * raw + calibration.rerank.intercept;
+            let cosines = candidate.with_negatives.iter().copied().map(Some);
+            let mut ln_unseen = 0.0;
+            for (logit, cosine) in negatives.iter().zip(cosines.chain(std::iter::repeat(None))) {
+                let raw = calibration.rank_score(*logit, cosine);
+                candidate.why.not.push(calibration.rerank.probability(raw));
+                ln_unseen += ln_sigmoid(-f64::from(scale(raw)));
+            }
+            candidate.why.itm_logit = positive;
+            let unseen: f32 = candidate.why.not.iter().map(|seen| 1.0 - seen).product();
+            if let Some(logit) = positive {
+                let own = calibration.rank_score(logit, candidate.with_text);
+                // With a picture in the query, what the picture adds decides the order as well.
+                let raw = match candidate.with_text {
+                    Some(_) => calibration.rank_score(logit, candidate.why.cosine),
+                    None => own,
+                };
+                candidate.score = Score::Match(calibration.rerank.probability(own) * unseen);
+                candidate.why.rerank_score = Some(if candidate.why.not.is_empty() {
+                    f64::from(raw)
+                } else {
+                    ln_sigmoid(f64::from(scale(raw))) + ln_unseen
+                });
+            } else {
+                let similarity = candidate.why.cosine.unwrap_or(0.0) * unseen;
+                candidate.score = Score::Similarity(similarity);
+                candidate.why.rerank_score = Some(f64::from(similarity));
+            }
+        } else if let (true, Some(platt), Some(cosine)) =
+            (text, calibration.embedding, candidate.with_text)
+        {
+            let unseen: f32 = candidate
+                .with_negatives
+                .iter()
+                .map(|cosine| 1.0 - platt.probability(*cosine))
+                .product();
+            candidate.score = Score::Match(platt.probability(cosine) * unseen);
+        } else if let Some(cosine) = candidate.why.cosine {
+            candidate.score = Score::Similarity(cosine);
+        }
+        let sorted_by = candidate.why.rerank_score.unwrap_or(0.0);
+        if candidate.score.value().is_nan() || sorted_by.is_nan() {
+            return Err(Error::NotANumber {
+                stage: "the calibration",
+                id,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Logarithm of the logistic function, without overflow: keeps apart what a probability in f32 does not.
+fn ln_sigmoid(x: f64) -> f64 {
+    x.min(0.0) - (-x.abs()).exp().ln_1p()
+}
+
+/// Whether a candidate answers: by its probability or by its own words. What could not be judged answers
+/// when it is as similar as something that does (`similar_enough`), or when nothing could be judged.
+fn answers(candidate: &Candidate, threshold: f32, similar_enough: f32) -> bool {
+    if candidate.why.exact_name || candidate.why.says_it {
+        return true;
+    }
+    match candidate.score {
+        Score::Match(probability) => probability >= threshold,
+        Score::Similarity(cosine) if candidate.logits.is_none() => cosine >= similar_enough,
+        Score::Similarity(_) => true,
+        Score::Words(bm25) => bm25 > 0.0,
+    }
+}
+
+/// Leaves out what does not answer, and puts the rest into order.
+pub(crate) fn order(cut: &Cut, candidates: Vec<Candidate>) -> Vec<Candidate> {
+    let matching = |candidate: &&Candidate| {
+        candidate.logits.is_some()
+            && matches!(candidate.score, Score::Match(probability) if probability >= cut.threshold)
+    };
+    let judged = candidates
+        .iter()
+        .any(|candidate| matches!(candidate.score, Score::Match(_)));
+    let similar_enough = if judged {
+        candidates
+            .iter()
+            .filter(matching)
+            .filter_map(|candidate| candidate.why.cosine)
+            .fold(f32::INFINITY, f32::min)
+    } else {
+        f32::NEG_INFINITY
+    };
+    let answers = |candidate: &Candidate| answers(candidate, cut.threshold, similar_enough);
+    let (unread, mut rest): (Vec<Candidate>, Vec<Candidate>) = candidates
+        .into_iter()
+        .filter(|candidate| match cut.keep {
+            Keep::All => true,
+            Keep::Matching => answers(candidate),
+            Keep::AtLeast(least) => candidate.why.exact_name || candidate.score.value() >= least,
+        })
+        .partition(|candidate| candidate.why.not_reranked.is_some());
+    rest.sort_by(|a, b| {
+        b.why
+            .exact_name
+            .cmp(&a.why.exact_name)
+            .then_with(|| answers(b).cmp(&answers(a)))
+            .then_with(|| match (a.why.rerank_score, b.why.rerank_score) {
+                (Some(a), Some(b)) => b.total_cmp(&a),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => Ordering::Equal,
+            })
+            .then_with(|| a.fused_rank().cmp(&b.fused_rank()))
+            .then_with(|| a.record.id.cmp(&b.record.id))
+    });
+    // What could not be read again keeps its place from before.
+    for candidate in unread {
+        let place = candidate.fused_rank().saturating_sub(1).min(rest.len());
+        rest.insert(place, candidate);
+    }
+    if cut.sort == Sort::Date {
+        // Stable: pictures of one second, or without a date, stay in order of relevance.
+        rest.sort_by_key(|candidate| std::cmp::Reverse(candidate.record.about.taken));
+    }
+    rest
+}
+
+/// Folds near-duplicates and takes one page; and how many results there are on all pages.
+pub(crate) fn page(cut: &Cut, candidates: Vec<Candidate>) -> (Vec<Found>, usize) {
+    let groups = match cut.fold_above {
+        None => (0..candidates.len())
+            .map(|place| (place, Vec::new()))
+            .collect(),
+        Some(above) => {
+            let vectors: Vec<Option<&[f32]>> = candidates
+                .iter()
+                .map(|candidate| candidate.embedding.as_deref())
+                .collect();
+            fold(&vectors, above)
+        }
+    };
+    let matched = groups.len();
+    let mut candidates: BTreeMap<usize, Candidate> = candidates.into_iter().enumerate().collect();
+    let results = groups
+        .into_iter()
+        .enumerate()
+        .skip(cut.offset)
+        .take(cut.n)
+        .filter_map(|(index, (leader, followers))| {
+            let leader = candidates.remove(&leader)?;
+            Some(Found {
+                rank: index + 1,
+                record: leader.record,
+                score: leader.score,
+                why: leader.why,
+                folded: followers
+                    .iter()
+                    .filter_map(|place| candidates.remove(place))
+                    .map(|candidate| candidate.record)
+                    .collect(),
+            })
+        })
+        .collect();
+    (results, matched)
+}

@@ -1,0 +1,175 @@
+//! What is asked of models: the few calls that answering a query needs, and the models of an index (one
+//! that does everything, or one that embeds and one that reranks) behind them.
+
+use bt_model::{
+    Calibration, Encoder, Heads, Pixels, Platt, RankBy, TextEmbedding, Window, WordHeat,
+};
+use bt_store::Header;
+use image::RgbImage;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// What the loaded models can do; planning depends on this and on the index, nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Abilities {
+    /// Words and pictures become vectors that can be compared (ITC heads).
+    pub itc: bool,
+    /// Words and a picture together become one such vector (cross ITC head).
+    pub itc_cross: bool,
+    /// A probability that words and a picture match (ITM head).
+    pub itm: bool,
+}
+
+/// A vector of what a query says, and whether the model's limit cut the words.
+pub type Embedded = TextEmbedding;
+
+/// The models behind a query. Shared between threads.
+pub trait Scorer: Send + Sync {
+    /// What can be asked.
+    fn abilities(&self) -> Abilities;
+    /// Scores to probabilities.
+    fn calibration(&self) -> &Calibration;
+    /// The vector of a text.
+    fn embed_text(&self, text: &str) -> Result<Embedded>;
+    /// The vector of a picture, as the index keeps it.
+    fn embed_picture(&self, picture: &RgbImage) -> Result<Vec<f32>>;
+    /// The vector of a text and a picture together.
+    fn embed_pair(&self, text: &str, picture: &RgbImage) -> Result<Vec<f32>>;
+    /// The shorter edge that a decoded picture needs, for scaled decoding.
+    fn enough_pixels(&self) -> u32;
+    /// A picture as the reranker reads it; cheap, meant for the decoding threads.
+    fn prepare(&self, picture: &RgbImage) -> Pixels;
+    /// ITM logit differences: for each text, one a picture, in order.
+    fn match_logits(&self, texts: &[&str], pictures: &[&Pixels]) -> Result<Vec<Vec<f32>>>;
+    /// Where the words of a text are in a picture.
+    fn word_heat(&self, text: &str, picture: &Pixels) -> Result<Vec<WordHeat>>;
+    /// What part of a picture of this size the reranker sees.
+    fn window(&self, width: u32, height: u32) -> Window;
+}
+
+/// The models that an index was made for.
+#[derive(Debug)]
+pub struct Models {
+    embedder: Encoder,
+    reranker: Option<Encoder>,
+    calibration: Calibration,
+}
+
+impl Models {
+    /// One model that embeds and reranks, or two.
+    ///
+    /// # Errors
+    /// `OtherModel` when a fingerprint is not the one in the index's header.
+    pub fn new(header: &Header, embedder: Encoder, reranker: Option<Encoder>) -> Result<Self> {
+        let same = |reference: &bt_store::ModelRef, encoder: &Encoder| {
+            if reference.id.0 == encoder.id() {
+                return Ok(());
+            }
+            Err(Error::OtherModel {
+                spec: reference.spec.clone(),
+                expected: reference.id.0.clone(),
+                found: encoder.id().to_owned(),
+            })
+        };
+        same(&header.model, &embedder)?;
+        if let (Some(reference), Some(encoder)) = (&header.rerank, &reranker) {
+            same(reference, encoder)?;
+        }
+        let calibration = match &reranker {
+            None => embedder.calibration().clone(),
+            Some(reranker) => of_a_pair(embedder.calibration(), reranker.calibration()),
+        };
+        Ok(Self {
+            embedder,
+            reranker,
+            calibration,
+        })
+    }
+
+    /// The model that reranks.
+    fn matcher(&self) -> &Encoder {
+        self.reranker.as_ref().unwrap_or(&self.embedder)
+    }
+}
+
+/// Calibration of one model's embeddings with another's matching. A weight for the cosine was measured
+/// for the reranker's own embeddings, so with another's the logits stand alone, and unscaled.
+fn of_a_pair(embedder: &Calibration, reranker: &Calibration) -> Calibration {
+    let embedding = embedder.embedding;
+    match reranker.rank_by {
+        RankBy::Itm => Calibration {
+            embedding,
+            ..reranker.clone()
+        },
+        RankBy::ItmPlusItc { .. } => Calibration {
+            embedding,
+            rank_by: RankBy::Itm,
+            rerank: Platt {
+                slope: 1.0,
+                intercept: 0.0,
+            },
+            ..Calibration::default()
+        },
+    }
+}
+
+impl Scorer for Models {
+    fn abilities(&self) -> Abilities {
+        let Heads { itc, itc_cross, .. } = self.embedder.heads();
+        Abilities {
+            itc,
+            itc_cross,
+            itm: self.matcher().heads().itm,
+        }
+    }
+
+    fn calibration(&self) -> &Calibration {
+        &self.calibration
+    }
+
+    fn embed_text(&self, text: &str) -> Result<Embedded> {
+        let embedded = self.embedder.embed_texts(&[text])?;
+        embedded.into_iter().next().ok_or(Error::NoDirection)
+    }
+
+    fn embed_picture(&self, picture: &RgbImage) -> Result<Vec<f32>> {
+        let pixels = self.embedder.prepare(picture);
+        let vectors = self.embedder.embed_pictures(&[&pixels])?;
+        vectors.into_iter().next().ok_or(Error::NoDirection)
+    }
+
+    fn embed_pair(&self, text: &str, picture: &RgbImage) -> Result<Vec<f32>> {
+        let pixels = self.embedder.prepare(picture);
+        Ok(self.embedder.embed_pair(text, &pixels)?)
+    }
+
+    fn enough_pixels(&self) -> u32 {
+        self.matcher().enough_pixels()
+    }
+
+    fn prepare(&self, picture: &RgbImage) -> Pixels {
+        self.matcher().prepare(picture)
+    }
+
+    fn match_logits(&self, texts: &[&str], pictures: &[&Pixels]) -> Result<Vec<Vec<f32>>> {
+        let states = self.matcher().picture_states(pictures)?;
+        let states: Vec<_> = states.iter().collect();
+        texts
+            .iter()
+            .map(|text| Ok(self.matcher().match_logits(text, &states)?))
+            .collect()
+    }
+
+    fn word_heat(&self, text: &str, picture: &Pixels) -> Result<Vec<WordHeat>> {
+        let states = self.matcher().picture_states(&[picture])?;
+        match states.first() {
+            None => Ok(Vec::new()),
+            Some(states) => Ok(self.matcher().word_heat(text, states)?),
+        }
+    }
+
+    fn window(&self, width: u32, height: u32) -> Window {
+        self.matcher().window(width, height)
+    }
+}
