@@ -1,6 +1,8 @@
 //! A checkpoint that is ready for words and pictures: tokenizer, image processor, graph and calibration
 //! as one value. The graph alone is in `model.rs`.
 
+use std::collections::BTreeMap;
+
 use candle_core::Tensor;
 use image::RgbImage;
 
@@ -15,6 +17,9 @@ use crate::tokenizer::{Tokenizer, Tokens};
 
 /// Pictures that go through the vision tower together.
 const PICTURES_AT_ONCE: usize = 4;
+
+/// Texts that go through the text tower together.
+const TEXTS_AT_ONCE: usize = 32;
 
 /// Pairs that go through the cross-modal layers together.
 const PAIRS_AT_ONCE: usize = 8;
@@ -145,11 +150,13 @@ impl Encoder {
         let (id, model) = std::thread::scope(|scope| {
             let id = scope.spawn(|| checkpoint.identity(fit));
             let model = BridgeTower::load(checkpoint, exec, on);
-            (id.join(), model)
+            let id = id.join();
+            (
+                id.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                model,
+            )
         });
-        let model = model?;
-        let id =
-            id.map_err(|_| Error::Usage("the checkpoint changed while it was read".to_owned()))??;
+        let (id, model) = (id?, model?);
         let config = model.config();
         let bad = |file: &str, what: String| Error::BadFile {
             path: checkpoint.folder().join(file),
@@ -482,20 +489,34 @@ impl Encoder {
         ))
     }
 
-    /// What the ITC text head reads, [1, D] a text. Each text runs alone: texts of a query are few and short,
-    /// and padding them to the longest would cost more than it saves.
+    /// What the ITC text head reads of each text, in order, as [1, D], and whether the text was cut. Texts of
+    /// one length go together, so that nothing is computed for padding.
     fn text_itc_inputs(&self, texts: &[&str]) -> Result<Vec<(Tensor, bool)>> {
-        texts
-            .iter()
-            .map(|text| {
-                let tokens = self.tokenizer.encode(text)?;
-                let truncated = tokens.truncated;
-                Ok((
-                    self.model.text_itc_input(&self.batch(&[tokens])?)?,
-                    truncated,
-                ))
-            })
-            .collect()
+        let mut by_length: BTreeMap<usize, Vec<(usize, Tokens)>> = BTreeMap::new();
+        for (place, text) in texts.iter().enumerate() {
+            let tokens = self.tokenizer.encode(text)?;
+            by_length
+                .entry(tokens.ids.len())
+                .or_default()
+                .push((place, tokens));
+        }
+        let mut inputs = Vec::with_capacity(texts.len());
+        for chunk in by_length
+            .values()
+            .flat_map(|group| group.chunks(TEXTS_AT_ONCE))
+        {
+            let rows: Vec<&[u32]> = chunk
+                .iter()
+                .map(|(_, tokens)| tokens.ids.as_slice())
+                .collect();
+            let batch = TokenBatch::new(&rows, self.model.config(), self.model.device())?;
+            let input = self.model.text_itc_input(&batch)?;
+            for (i, (place, tokens)) in chunk.iter().enumerate() {
+                inputs.push((*place, (input.narrow(0, i, 1)?, tokens.truncated)));
+            }
+        }
+        inputs.sort_by_key(|(place, _)| *place);
+        Ok(inputs.into_iter().map(|(_, input)| input).collect())
     }
 
     fn batch(&self, tokens: &[Tokens]) -> Result<TokenBatch> {

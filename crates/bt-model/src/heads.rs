@@ -147,7 +147,7 @@ impl Mlm {
             dense: Linear::load(&transform.at("dense"), width, width)?,
             activation: config.activation,
             norm: LayerNorm::load(&transform.at("LayerNorm"), width, config.layer_norm_eps)?,
-            decoder: Linear::new(matrix, Some(at.tensor("bias", &[vocab])?))?,
+            decoder: Linear::new(matrix, Some(at.tensor("bias", &[vocab])?)),
         })
     }
 

@@ -377,6 +377,9 @@ impl BridgeTower {
     }
 
     /// The cross-modal layers. A batch of 1 on either side serves every member of the other.
+    ///
+    /// # Errors
+    /// States of another model.
     pub fn fuse(
         &self,
         text: &TextStates,
@@ -384,6 +387,14 @@ impl BridgeTower {
         need: Need,
         probe: &mut dyn Probe,
     ) -> Result<Fused> {
+        let layers = self.config.cross_layers;
+        if text.bridges.len() != layers || image.bridges.len() != layers {
+            return Err(Error::Usage(format!(
+                "states of {} and {} bridges were given to a model that has {layers}",
+                text.bridges.len(),
+                image.bridges.len()
+            )));
+        }
         let (text, image) = self.cross.forward(
             &text.bridges,
             &image.bridges,

@@ -1,14 +1,32 @@
-//! Scaled dot-product attention over several heads.
+//! Scaled dot-product attention over several heads: the plain form, and one for the processor that reads
+//! queries, keys and values where they stand and keeps a head's scores in the cache.
 
-use candle_core::{D, Tensor};
+use candle_core::{CpuStorage, CustomOp3, D, Device, Layout, Shape, Tensor};
+use rayon::prelude::*;
 
 use crate::error::Result;
+use crate::ops::math::softmax;
+use crate::ops::product::{Matrix, product};
 
 /// `softmax(q kᵀ / sqrt(d) + mask) v` for each head, heads side by side: [B, Tq, D].
 ///
 /// `q`: [Bq, Tq, D]; `k`, `v`: [Bk, Tk, D]; a batch of 1 serves every member of the other. `mask`: [1 or B, Tk],
 /// added to the scores: 0 where a key is read, the lowest number where it is padding.
 pub(crate) fn attend(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    heads: usize,
+    mask: Option<&Tensor>,
+) -> Result<Tensor> {
+    if let Device::Cpu = q.device() {
+        let mask = mask.map(Tensor::to_vec2).transpose()?;
+        return Ok(q.apply_op3_no_bwd(k, v, &Heads { heads, mask })?);
+    }
+    plain(q, k, v, heads, mask)
+}
+
+fn plain(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
@@ -54,4 +72,203 @@ fn split_heads(x: &Tensor, heads: usize, batch: usize) -> Result<Tensor> {
         x.broadcast_as((batch, heads, tokens, width / heads))?
     };
     Ok(x.contiguous()?)
+}
+
+/// The form for the processor: a task for each head of each pair.
+struct Heads {
+    heads: usize,
+    mask: Option<Vec<Vec<f32>>>,
+}
+
+impl CustomOp3 for Heads {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn cpu_fwd(
+        &self,
+        q: &CpuStorage,
+        q_layout: &Layout,
+        k: &CpuStorage,
+        k_layout: &Layout,
+        v: &CpuStorage,
+        v_layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (q, k, v) = (
+            Rows::of(q, q_layout)?,
+            Rows::of(k, k_layout)?,
+            Rows::of(v, v_layout)?,
+        );
+        let batch = q.batch.max(k.batch);
+        let fits = |rows: usize| rows == 1 || rows == batch;
+        if q.width != k.width
+            || k.width != v.width
+            || k.tokens != v.tokens
+            || k.batch != v.batch
+            || !fits(q.batch)
+            || !fits(k.batch)
+        {
+            candle_core::bail!(
+                "attention of {:?} over {:?} and {:?}",
+                q_layout.shape(),
+                k_layout.shape(),
+                v_layout.shape()
+            );
+        }
+        if let Some(mask) = &self.mask
+            && (!fits(mask.len()) || mask.iter().any(|row| row.len() != k.tokens))
+        {
+            candle_core::bail!(
+                "a mask of another shape than the keys {:?}",
+                k_layout.shape()
+            );
+        }
+        let width = q.width / self.heads;
+        let scale = 1.0 / (width as f32).sqrt();
+        let (queries, keys) = (q.tokens, k.tokens);
+        let mut by_head = vec![0f32; batch * self.heads * queries * width];
+        by_head
+            .par_chunks_mut(queries * width)
+            .enumerate()
+            .for_each_init(
+                || vec![0f32; queries * keys],
+                |scores, (task, out)| {
+                    let (b, head) = (task / self.heads, task % self.heads);
+                    let columns = head * width..(head + 1) * width;
+                    product(
+                        scores,
+                        q.matrix(b, &columns),
+                        k.matrix(b, &columns).transposed(),
+                        scale,
+                    );
+                    let mask = self
+                        .mask
+                        .as_ref()
+                        .map(|mask| mask[b % mask.len()].as_slice());
+                    scores.chunks_mut(keys).for_each(|row| softmax(row, mask));
+                    product(
+                        out,
+                        Matrix::rows(scores, queries, keys),
+                        v.matrix(b, &columns),
+                        1.0,
+                    );
+                },
+            );
+        // [B, heads, Tq, d] to [B, Tq, heads, d].
+        let mut out = vec![0f32; by_head.len()];
+        for (row, out) in out.chunks_mut(width.max(1)).enumerate() {
+            let (head, token, b) = (
+                row % self.heads,
+                row / self.heads % queries,
+                row / self.heads / queries,
+            );
+            let from = ((b * self.heads + head) * queries + token) * width;
+            out.copy_from_slice(&by_head[from..from + width]);
+        }
+        Ok((CpuStorage::F32(out), (batch, queries, q.width).into()))
+    }
+}
+
+/// [batch, tokens, width] somewhere in a tensor's memory, the last axis contiguous.
+struct Rows<'a> {
+    data: &'a [f32],
+    batch: usize,
+    tokens: usize,
+    width: usize,
+    batch_stride: usize,
+    row_stride: usize,
+}
+
+impl<'a> Rows<'a> {
+    fn of(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<Self> {
+        let CpuStorage::F32(data) = storage else {
+            candle_core::bail!("f32 is needed")
+        };
+        let (&[batch, tokens, width], &[batch_stride, row_stride, 1]) =
+            (layout.dims(), layout.stride())
+        else {
+            candle_core::bail!("rows of {:?} are not contiguous", layout.shape());
+        };
+        let data = data.get(layout.start_offset()..).unwrap_or_default();
+        Ok(Self {
+            data,
+            batch,
+            tokens,
+            width,
+            batch_stride,
+            row_stride,
+        })
+    }
+
+    /// Columns of member `b`; the only member serves for all.
+    fn matrix(&self, b: usize, columns: &std::ops::Range<usize>) -> Matrix<'a> {
+        let start = (b % self.batch) * self.batch_stride + columns.start;
+        Matrix::new(
+            &self.data[start..],
+            self.tokens,
+            columns.len(),
+            self.row_stride,
+            1,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_for_the_processor_is_the_plain_one() {
+        let random =
+            |shape: (usize, usize, usize)| Tensor::randn(0f32, 1.0, shape, &Device::Cpu).unwrap();
+        for (bq, bk, tq, tk, width, heads) in [
+            (1, 1, 1, 1, 8, 2),
+            (2, 2, 5, 9, 24, 3),
+            (1, 3, 4, 17, 32, 1),
+            (3, 1, 1, 65, 64, 4),
+            (2, 2, 65, 65, 64, 1),
+        ] {
+            // As they stand in a stacked projection, and the first row alone.
+            let wide = random((bq, tq + 2, 3 * width));
+            let q = wide
+                .narrow(2, width, width)
+                .unwrap()
+                .narrow(1, 0, tq)
+                .unwrap();
+            let kv = random((bk, tk, 2 * width));
+            let (k, v) = (
+                kv.narrow(2, 0, width).unwrap(),
+                kv.narrow(2, width, width).unwrap(),
+            );
+            let batch = bq.max(bk);
+            let mask: Vec<f32> = (0..batch * tk)
+                .map(|i| if i % tk > tk / 2 { f32::MIN } else { 0.0 })
+                .collect();
+            let mask = Tensor::from_vec(mask, (batch, tk), &Device::Cpu).unwrap();
+            for mask in [None, Some(&mask)] {
+                let got = attend(&q, &k, &v, heads, mask).unwrap();
+                let expected = plain(&q, &k, &v, heads, mask).unwrap();
+                assert_eq!(got.dims(), [batch, tq, width]);
+                let off = (got - expected)
+                    .unwrap()
+                    .abs()
+                    .unwrap()
+                    .max_all()
+                    .unwrap()
+                    .to_scalar::<f32>()
+                    .unwrap();
+                assert!(off < 1e-5, "{bq} {bk} {tq} {tk} {width} {heads}: {off}");
+            }
+        }
+    }
+
+    #[test]
+    fn shapes_that_do_not_go_together_are_errors() {
+        let zeros = |shape: (usize, usize, usize)| {
+            Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu).unwrap()
+        };
+        for (q, k) in [((2, 3, 8), (3, 3, 8)), ((1, 3, 8), (1, 3, 16))] {
+            assert!(attend(&zeros(q), &zeros(k), &zeros(k), 2, None).is_err());
+        }
+    }
 }

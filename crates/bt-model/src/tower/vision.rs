@@ -57,7 +57,7 @@ impl VisionTower {
                     .tensor("weight", &kernel)?
                     .flatten_from(1)?,
                 None,
-            )?,
+            ),
             class: table.narrow(0, 0, 1)?.broadcast_add(&class)?.unsqueeze(0)?,
             positions: table
                 .narrow(0, 1.min(table.dim(0)? - 1), table.dim(0)?.max(2) - 1)?
@@ -134,7 +134,7 @@ impl Block {
             qkv: Linear::new(
                 attn.tensor("in_proj_weight", &[3 * width, width])?,
                 Some(attn.tensor("in_proj_bias", &[3 * width])?),
-            )?,
+            ),
             out: Linear::load(&attn.at("out_proj"), width, width)?,
             ln_2: LayerNorm::load(&at.at("ln_2"), width, eps)?,
             wide: Linear::load(&mlp.at("c_fc"), width, 4 * width)?,
