@@ -28,7 +28,8 @@ use crate::scan::{self, Best, Matrix, Query, Scored};
 const LINKS: usize = 16;
 const BOTTOM_LINKS: usize = 2 * LINKS;
 
-/// Breadth while building.
+/// Breadth while building. On clustered vectors of 512 components 200 found no more than 100, and took
+/// twice as long.
 const EF_CONSTRUCTION: usize = 100;
 
 /// Layers that `hnsw_rs` allows at most.
@@ -541,7 +542,7 @@ mod tests {
     #[test]
     #[ignore = "a measurement"]
     fn building_and_walking_a_large_graph() {
-        let (rows, dim) = (30_000, 512);
+        let (rows, dim) = (20_000, 512);
         let owned = Owned::new(dim, &clustered(1, rows, dim, 500));
         let matrix = owned.matrix();
         let start = std::time::Instant::now();

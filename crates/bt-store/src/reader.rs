@@ -79,6 +79,8 @@ impl Reader {
 
     fn open_beside(index: &Path, known: Option<&Arc<Generation>>) -> Result<Self> {
         let header = read_header(index)?;
+        // Asked before: what is published while this is opened counts as newer.
+        let current = generation::current_id(index);
         let (generation, segments, mut warnings) = open_both(index, &header, known)?;
         warnings.extend(segments.warnings().iter().map(ToString::to_string));
         let covers = generation
@@ -107,12 +109,7 @@ impl Reader {
             tail: table,
             tail_words: OnceLock::new(),
             seen: Seen {
-                current: generation::current_id(index).filter(|current| {
-                    // One published while this was opened is newer, not seen.
-                    generation
-                        .as_ref()
-                        .is_none_or(|generation| *current <= generation.manifest.id)
-                }),
+                current,
                 end: segments.end(),
             },
             generation,
@@ -221,14 +218,15 @@ impl Reader {
 /// Opens the newest generation and, after it, the segments, so that they hold at least what it covers. A
 /// generation that does not fit the segments (a compaction has rewritten them) is left out, unless it
 /// was replaced meanwhile.
-#[expect(clippy::type_complexity, reason = "taken apart at once")]
 fn open_both(
     index: &Path,
     header: &Header,
     known: Option<&Arc<Generation>>,
 ) -> Result<(Option<Arc<Generation>>, Segments, Vec<String>)> {
     const TRIES: usize = 5;
-    for attempt in 1.. {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
         let (generation, mut warnings) = generation::open(index, header, known)?;
         let segments = Segments::open(index)?;
         let Some(generation) = generation else {
@@ -246,7 +244,6 @@ fn open_both(
             return Ok((None, segments, warnings));
         }
     }
-    unreachable!("the last attempt returns")
 }
 
 /// What was committed after a generation.

@@ -327,7 +327,8 @@ impl Shortlist {
 
     fn prune(&mut self) {
         let threshold = self.threshold();
-        self.candidates.retain(|&(upper, _)| !(upper < threshold));
+        self.candidates
+            .retain(|&(upper, _)| upper >= threshold || upper.is_nan());
     }
 
     fn merge(mut self, other: Self) -> Self {

@@ -23,9 +23,9 @@ use crate::storage::{Disk, Storage};
 use crate::words::Words;
 use crate::writer::Progress;
 
-/// Fewer rows get no graph: comparing all of them takes a few milliseconds, finds everything, and costs
-/// nothing to build.
-pub(crate) const GRAPH_FROM: u64 = 100_000;
+/// Fewer rows get no graph: comparing all of them takes some ten milliseconds, finds everything, and costs
+/// nothing to build (a graph takes minutes).
+pub(crate) const GRAPH_FROM: u64 = 200_000;
 
 /// Folder of tantivy's files.
 pub(super) const WORDS: &str = "words";

@@ -3,7 +3,7 @@
 //! A manifest lies beside the files it lists (`generations/000007/manifest.json`) and, for the current
 //! generation, in `generations/current.json`: replacing that file is what publishes.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -115,16 +115,27 @@ impl Manifest {
     /// `Corrupt`, and `NewerFormat` for layouts of a later version.
     pub(crate) fn read(path: &Path) -> Result<Option<Self>> {
         let manifest: Option<Self> = sealed::read(path)?;
-        if let Some(manifest) = &manifest
-            && manifest.layout > layout::FORMAT
-        {
+        let Some(manifest) = manifest else {
+            return Ok(None);
+        };
+        if manifest.layout > layout::FORMAT {
             return Err(Error::NewerFormat {
                 path: path.to_owned(),
                 found: manifest.layout,
                 supported: layout::FORMAT,
             });
         }
-        Ok(manifest)
+        let outside = |file: &&ListedFile| {
+            let mut parts = Path::new(&file.name).components();
+            !parts.all(|part| matches!(part, Component::Normal(_)))
+        };
+        match manifest.files.iter().find(outside) {
+            Some(file) => Err(Error::Corrupt {
+                path: path.to_owned(),
+                what: format!("it lists `{}`, which is not below its folder", file.name),
+            }),
+            None => Ok(Some(manifest)),
+        }
     }
 }
 
@@ -171,4 +182,49 @@ pub(crate) fn numbers(index: &Path) -> Result<Vec<GenerationId>> {
     }
     numbers.sort_unstable_by(|a, b| b.cmp(a));
     Ok(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::Disk;
+
+    fn manifest(name: &str) -> Manifest {
+        Manifest {
+            id: GenerationId(1),
+            layout: layout::FORMAT,
+            stamp: 7,
+            model: ModelId("m".into()),
+            dim: 8,
+            rows: 0,
+            covers: Position::START,
+            graph_rows: 0,
+            files: vec![ListedFile {
+                name: name.into(),
+                bytes: 0,
+                blake3: String::new(),
+            }],
+        }
+    }
+
+    #[test]
+    fn a_manifest_names_only_files_below_its_folder_and_of_a_known_layout() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("manifest.json");
+        let good = manifest("words/meta.json");
+        sealed::write(&Disk, &path, &good).unwrap();
+        assert_eq!(Manifest::read(&path).unwrap(), Some(good.clone()));
+        for name in ["../ids", "/etc/passwd", "words/../../ids"] {
+            sealed::write(&Disk, &path, &manifest(name)).unwrap();
+            let error = Manifest::read(&path).unwrap_err();
+            assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+        }
+        let later = Manifest {
+            layout: layout::FORMAT + 1,
+            ..good
+        };
+        sealed::write(&Disk, &path, &later).unwrap();
+        let error = Manifest::read(&path).unwrap_err();
+        assert!(matches!(error, Error::NewerFormat { .. }), "{error}");
+    }
 }

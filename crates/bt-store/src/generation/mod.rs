@@ -21,9 +21,9 @@ mod open;
 mod publish;
 mod table;
 
-pub(crate) use build::build;
 #[cfg(test)]
 pub(crate) use build::build_with;
+pub(crate) use build::{Unpublished, build};
 pub(crate) use check::verify;
 pub(crate) use manifest::current;
 pub(crate) use open::{Generation, current_id, open};

@@ -41,7 +41,13 @@ pub(crate) fn collect_garbage(index: &Path) -> Result<()> {
 
 fn gone(removed: io::Result<()>) -> io::Result<()> {
     match removed {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+        Ok(()) => Ok(()),
+        Err(error) => match error.kind() {
+            // Where a file that a reader has open cannot be removed, a later publish does it.
+            io::ErrorKind::NotFound
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ResourceBusy => Ok(()),
+            _ => Err(error),
+        },
     }
 }

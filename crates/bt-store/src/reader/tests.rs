@@ -488,6 +488,7 @@ fn both_generations_damaged_leave_the_segments() {
     let mut pictures = BTreeMap::new();
     apply(&mut pictures, &(0..31).map(put).collect::<Vec<_>>());
     let reader = index.open();
+    assert!(reader.newer().unwrap().is_none());
     assert_eq!(reader.facts().generation, None);
     assert_eq!(
         reader.facts().warnings.len(),
@@ -496,6 +497,45 @@ fn both_generations_damaged_leave_the_segments() {
         reader.facts().warnings
     );
     assert_holds(&reader, &pictures);
+}
+
+#[test]
+fn any_history_reads_as_a_plain_map_does() {
+    for seed in 0..4 {
+        let mut random = Random(seed);
+        let mut index = Index::new(0);
+        let mut pictures = BTreeMap::new();
+        let mut reader = index.open();
+        for step in 0..25 {
+            let mut changes: Vec<Change> = Vec::new();
+            for _ in 0..random.below(8) {
+                let number = random.below(40) as u64;
+                let known = pictures.contains_key(&record(number).id);
+                let change = match random.below(5) {
+                    0 if known => Change::Remove(record(number).id),
+                    1 | 2 if known => updated(number, &format!("word{step}")),
+                    _ => put(number),
+                };
+                apply(&mut pictures, std::slice::from_ref(&change));
+                changes.push(change);
+            }
+            index.writer.commit(&changes).unwrap();
+            match random.below(6) {
+                0 | 1 => drop(index.publish()),
+                2 => drop(index.writer.compact(&mut quiet()).unwrap()),
+                _ => {}
+            }
+            if let Some(newer) = reader.newer().unwrap() {
+                reader = newer;
+            }
+            assert!(
+                reader.facts().warnings.is_empty(),
+                "seed {seed}, step {step}"
+            );
+            assert_holds(&reader, &pictures);
+        }
+        assert_eq!(verify_beside(&mut index), [], "seed {seed}");
+    }
 }
 
 #[test]
@@ -696,4 +736,110 @@ fn a_graph_is_walked_when_asked_and_a_damaged_one_is_done_without() {
     );
     let found = reader.nearest(&vectors[9], &all, 10, walk).unwrap();
     assert_eq!((found.walk, found.hits.len()), (Walk::Exact, 10));
+}
+
+/// Prints figures; run with `--ignored --nocapture`. `ROWS` and `GRAPH=1` in the environment change what
+/// is measured.
+#[test]
+#[ignore = "a measurement"]
+fn times_of_a_large_index() {
+    let rows: u64 = std::env::var("ROWS").map_or(200_000, |rows| rows.parse().unwrap());
+    let graph_from = if std::env::var_os("GRAPH").is_some() {
+        1
+    } else {
+        u64::MAX
+    };
+    let dim = 512;
+    let header = Header { dim, ..header() };
+    let folder = tempfile::tempdir().unwrap();
+    let pool = clustered(1, 2000, dim, 50);
+    let mut random = Random(9);
+    let mut writer = Writer::create_or_open(folder.path(), &header).unwrap();
+    fn timed<T>(what: &str, f: impl FnOnce() -> T) -> T {
+        let start = std::time::Instant::now();
+        let value = f();
+        eprintln!("{what}: {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
+        value
+    }
+    timed("commits", || {
+        for start in (0..rows).step_by(2000) {
+            let changes: Vec<Change> = (start..(start + 2000).min(rows))
+                .map(|number| {
+                    let (a, b) = (&pool[random.below(2000)], &pool[random.below(2000)]);
+                    let mut record = record(number);
+                    record.locations[0].path =
+                        format!("/photos/{}/{}/IMG_{number}.jpg", number % 20, number % 700).into();
+                    record.about.camera = Some(format!("Canon EOS {}", number % 30));
+                    Change::Put {
+                        record,
+                        embedding: unit(a.iter().zip(b).map(|(a, b)| a + 0.5 * b).collect()),
+                    }
+                })
+                .collect();
+            writer.commit(&changes).unwrap();
+        }
+    });
+    let tail = timed("open without a generation", || {
+        Reader::open(folder.path()).unwrap()
+    });
+    let query = random.unit(dim);
+    let all = Filter::everything();
+    timed("words of the tail", || {
+        tail.by_words("img 77", &all, 10).unwrap()
+    });
+    drop(tail);
+    let segments = Segments::open(folder.path()).unwrap();
+    let built = timed("build", || {
+        build_with(folder.path(), &header, &segments, graph_from, &mut quiet()).unwrap()
+    });
+    generation::publish(folder.path(), built).unwrap();
+    timed("verify of the generation", || {
+        generation::verify(folder.path()).unwrap()
+    });
+    let mut bytes: Vec<(String, u64)> = Vec::new();
+    for place in ["generations/000001", "generations/000001/words"] {
+        for entry in fs_err::read_dir(folder.path().join(place)).unwrap() {
+            let entry = entry.unwrap();
+            bytes.push((
+                entry.file_name().into_string().unwrap(),
+                entry.metadata().unwrap().len() / rows,
+            ));
+        }
+    }
+    eprintln!("bytes a picture: {bytes:?}");
+    for _ in 0..2 {
+        let reader = timed("open", || Reader::open(folder.path()).unwrap());
+        assert!(reader.facts().warnings.is_empty());
+        timed("exact, first", || {
+            reader.nearest(&query, &all, 20, Walk::Exact).unwrap()
+        });
+        timed("exact, again", || {
+            reader.nearest(&query, &all, 20, Walk::Exact).unwrap()
+        });
+        for ef_search in [64, 128] {
+            let walk = Walk::Graph { ef_search };
+            timed("graph", || reader.nearest(&query, &all, 20, walk).unwrap());
+        }
+        let folder = Filter::InFolder("/photos/7".into());
+        timed("count in a folder, first", || {
+            reader.count(&folder).unwrap()
+        });
+        let two = Filter::All(vec![folder, Filter::Camera("eos 7".into())]);
+        timed("count in a folder by camera", || {
+            reader.count(&two).unwrap()
+        });
+        timed("exact, filtered", || {
+            reader.nearest(&query, &two, 20, Walk::Exact).unwrap()
+        });
+        let date = Filter::All(vec![Filter::TakenFrom(5000), Filter::TakenBefore(100_000)]);
+        timed("count by date", || reader.count(&date).unwrap());
+        for text in ["thing777", "picture of a thing", "img", "IMG_777.jpg"] {
+            timed(&format!("words `{text}`"), || {
+                reader.by_words(text, &all, 50).unwrap()
+            });
+        }
+        let ids = reader.scan(&all, None, 50).unwrap();
+        timed("fetch 50", || reader.fetch(&ids).unwrap());
+        timed("newer", || reader.newer().unwrap().is_none());
+    }
 }
