@@ -18,6 +18,17 @@ const STOP_WORDS: [&str; 42] = [
     "with", "your",
 ];
 
+/// The terms of a text as the word index has them, repeated as often as they occur.
+pub fn terms(text: &str) -> Vec<String> {
+    Splitter::new().terms(text)
+}
+
+/// The distinct terms that a query is looked up by: without words that say nothing, unless there are no
+/// others.
+pub fn query_terms(text: &str) -> Vec<String> {
+    Splitter::new().query_terms(text)
+}
+
 /// Turns texts into terms; keeps what that needs between calls.
 pub(crate) struct Splitter {
     fold: TextAnalyzer,
