@@ -85,8 +85,8 @@ pub(crate) struct Committer<'a, 'w> {
     pending: BTreeMap<ContentHash, Pending>,
     /// Further places of pictures that are still being decoded or embedded.
     waiting: HashMap<ContentHash, Vec<(Location, Words)>>,
-    /// Pictures that lost their last place in this run; it may turn up again until the end.
-    homeless: BTreeSet<ContentHash>,
+    /// Pictures that lost their last place; a new one may turn up until the end of the run.
+    pub(crate) homeless: BTreeSet<ContentHash>,
     last_commit: Option<Instant>,
 }
 

@@ -20,6 +20,9 @@ pub(crate) fn sweep(
     committer: &mut Committer<'_, '_>,
 ) -> Result<()> {
     committer.flush()?;
+    // Also those of earlier runs that did not come to their end.
+    let homeless = committer.ledger.with_writer(|writer| writer.homeless())?;
+    committer.homeless.extend(homeless);
     let recorded = committer.ledger.with_writer(|writer| writer.paths())?;
     let suspicious: Vec<&PathBuf> = folders.iter().filter(|folder| is_empty(folder)).collect();
     let mut spared = 0u64;

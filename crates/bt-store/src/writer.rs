@@ -279,6 +279,15 @@ impl Writer {
         self.catalog().paths(&self.segments)
     }
 
+    /// Pictures that have no place any more, in the order of ids: what stood at their last one was found
+    /// to be something else, and the run that found it did not come to its end.
+    pub fn homeless(&self) -> Result<Vec<ContentHash>> {
+        self.usable()?;
+        let entries = self.catalog().entries(&self.segments)?;
+        let homeless = entries.into_iter().filter(|(_, entry)| entry.paths.is_empty());
+        Ok(homeless.map(|(id, _)| id).collect())
+    }
+
     /// Sizes.
     pub fn stats(&self) -> Result<Stats> {
         self.usable()?;
