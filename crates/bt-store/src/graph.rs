@@ -28,8 +28,9 @@ use crate::scan::{self, Best, Matrix, Query, Scored};
 const LINKS: usize = 16;
 const BOTTOM_LINKS: usize = 2 * LINKS;
 
-/// Breadth while building. On clustered vectors of 512 components 200 found no more than 100, and took
-/// twice as long.
+/// Breadth while building. Over 10,000 rows without structure (128 components), recall@10 of a walk of
+/// breadth 64 was 0.954, and 0.976 with 200 here, which took half as long again; a walk of breadth 128
+/// (0.979) makes up for that at a fifth of a millisecond a query.
 const EF_CONSTRUCTION: usize = 100;
 
 /// Layers that `hnsw_rs` allows at most.
