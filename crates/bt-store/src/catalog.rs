@@ -16,6 +16,7 @@
 //! Numbers are little-endian, of 8 bytes (version, checksum and lengths: 4).
 
 use std::collections::HashMap;
+use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -32,6 +33,9 @@ const VERSION: u32 = 1;
 const STATE: &[u8] = b"s";
 /// sled's cache; above what a hundred thousand pictures need.
 const CACHE_BYTES: u64 = 64 << 20;
+/// How often, and how long each time, sled's threads are waited for.
+const PATIENCE: u32 = 400;
+const MOMENT: Duration = Duration::from_millis(5);
 /// Frames taken in at once while catching up, at least.
 const CATCH_UP_FRAMES: usize = 4096;
 
@@ -93,11 +97,50 @@ pub(crate) struct Catalog {
 
 /// Why sled's answer cannot be used.
 #[derive(Debug)]
-struct Broken(String);
+struct Broken {
+    why: String,
+    /// Set when the operating system refused something.
+    io: Option<io::ErrorKind>,
+}
+
+impl Broken {
+    fn new(why: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            io: None,
+        }
+    }
+
+    /// The error of a catalog that cannot be built either.
+    fn into_error(self, index: &Path) -> Error {
+        let path = folder(index);
+        match self.io {
+            Some(kind) => Error::Io(io::Error::new(
+                kind,
+                format!(
+                    "cannot write the catalog `{}`: {}",
+                    path.display(),
+                    self.why
+                ),
+            )),
+            None => Error::Corrupt {
+                path,
+                what: format!("a new catalog could not be built: {}", self.why),
+            },
+        }
+    }
+}
 
 impl From<sled::Error> for Broken {
     fn from(error: sled::Error) -> Self {
-        Self(error.to_string())
+        let io = match &error {
+            sled::Error::Io(cause) => Some(cause.kind()),
+            _ => None,
+        };
+        Self {
+            why: error.to_string(),
+            io,
+        }
     }
 }
 
@@ -119,10 +162,10 @@ impl Catalog {
         let why = match opened {
             Ok(()) => match catalog.catch_up(segments) {
                 Ok(()) => return Ok((catalog, None)),
-                Err(Failure::Catalog(Broken(why))) => why,
+                Err(Failure::Catalog(broken)) => broken.why,
                 Err(Failure::Truth(error)) => return Err(error),
             },
-            Err(Broken(why)) => why,
+            Err(broken) => broken.why,
         };
         catalog.rebuild(segments)?;
         let said = there.then(|| {
@@ -142,7 +185,7 @@ impl Catalog {
             state: State::default(),
         };
         let opened = catalog.open_db();
-        opened.map(|()| catalog).map_err(|Broken(why)| why)
+        opened.map(|()| catalog).map_err(|broken| broken.why)
     }
 
     /// Everything in it, in order of keys.
@@ -154,7 +197,7 @@ impl Catalog {
                 paths: all_paths(db)?,
             })
         })
-        .map_err(|Broken(why)| why)
+        .map_err(|broken| broken.why)
     }
 
     /// Builds the catalog anew after all segments were replaced.
@@ -171,10 +214,7 @@ impl Catalog {
     }
 
     fn build(&mut self, segments: &Segments) -> Result<()> {
-        let broken = |Broken(what): Broken| Error::Corrupt {
-            path: folder(&self.index),
-            what: format!("a new catalog could not be built: {what}"),
-        };
+        let broken = |broken: Broken| broken.into_error(&self.index);
         let mut fresh = Self {
             index: self.index.clone(),
             db: None,
@@ -185,7 +225,8 @@ impl Catalog {
             Failure::Catalog(what) => broken(what),
             Failure::Truth(error) => error,
         })?;
-        *self = fresh;
+        self.db = fresh.db.take();
+        self.state = fresh.state;
         Ok(())
     }
 
@@ -213,11 +254,7 @@ impl Catalog {
     }
 
     /// Where a picture's record and vector are.
-    pub(crate) fn entry(
-        &mut self,
-        id: &ContentHash,
-        segments: &Segments,
-    ) -> Result<Option<Entry>> {
+    pub(crate) fn entry(&mut self, id: &ContentHash, segments: &Segments) -> Result<Option<Entry>> {
         self.ask(segments, |db| read_entry(db, id))
     }
 
@@ -267,16 +304,13 @@ impl Catalog {
             return Ok(answer);
         }
         self.rebuild(segments)?;
-        guarded(|| question(self.db()?)).map_err(|Broken(what)| Error::Corrupt {
-            path: folder(&self.index),
-            what,
-        })
+        guarded(|| question(self.db()?)).map_err(|broken| broken.into_error(&self.index))
     }
 
     fn db(&self) -> Result<&sled::Db, Broken> {
         self.db
             .as_ref()
-            .ok_or_else(|| Broken("it is not open".into()))
+            .ok_or_else(|| Broken::new("it is not open"))
     }
 
     fn open_db(&mut self) -> Result<(), Broken> {
@@ -286,7 +320,7 @@ impl Catalog {
             let state = match db.get(STATE)? {
                 Some(value) => state_value(&value).ok_or_else(bad_value)?,
                 None if db.is_empty() => State::default(),
-                None => return Err(Broken("it does not say what it has taken in".into())),
+                None => return Err(Broken::new("it does not say what it has taken in")),
             };
             Ok((db, state))
         })?;
@@ -302,18 +336,18 @@ impl Catalog {
         };
         match segments.committed_at(committed.end) {
             Ok(Some(found)) if found == committed => Ok(()),
-            Ok(_) => Err(Broken(format!(
+            Ok(_) => Err(Broken::new(format!(
                 "its last commit, {}, is not in the segments, whose last is {}",
                 committed.sequence,
                 segments.committed().sequence
             ))),
-            Err(error) => Err(Broken(error.to_string())),
+            Err(error) => Err(Broken::new(error.to_string())),
         }
     }
 
     /// Why the last commit taken in is not one that the segments have.
     pub(crate) fn disagrees(&self, segments: &Segments) -> Option<String> {
-        self.agrees(segments).err().map(|Broken(why)| why)
+        self.agrees(segments).err().map(|broken| broken.why)
     }
 
     /// Takes in every commit that it has not seen.
@@ -322,7 +356,10 @@ impl Catalog {
         if self.state.committed == Some(target) || target.sequence == 0 {
             return Ok(());
         }
-        let from = self.state.committed.map_or(Position::START, |seen| seen.end);
+        let from = self
+            .state
+            .committed
+            .map_or(Position::START, |seen| seen.end);
         let mut steps = Vec::new();
         for raw in segments.frames_since(from) {
             let read = raw.and_then(|raw| {
@@ -384,18 +421,38 @@ impl Catalog {
                 fs_err::remove_dir_all(&path)?;
             }
         }
-        let aside = self.index.join(format!("catalog.broken-{}", newest + 1_u64));
+        let aside = self
+            .index
+            .join(format!("catalog.broken-{}", newest + 1_u64));
         Ok(fs_err::rename(&catalog, aside)?)
     }
 
-    /// Closes the catalog, whatever state it is in.
+    /// Closes the catalog, whatever state it is in, and waits until its files are let go of: sled's
+    /// threads end a little after it is dropped, and must not meet a new catalog at the same place.
     fn close(&mut self) {
-        let db = self.db.take();
+        let Some(db) = self.db.take() else {
+            return;
+        };
         // A broken sled may panic once more while it closes; there is nothing to lose.
         let _closed = guarded(|| {
             drop(db);
             Ok(())
         });
+        let Ok(file) = fs_err::File::open(folder(&self.index).join("db")) else {
+            return;
+        };
+        for _ in 0..PATIENCE {
+            if file.try_lock().is_ok() {
+                return;
+            }
+            thread::sleep(MOMENT);
+        }
+    }
+}
+
+impl Drop for Catalog {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -533,10 +590,9 @@ impl<'a> Changes<'a> {
     }
 }
 
-/// Opens sled. One that was closed a moment ago in this process may still hold its own lock: its threads
-/// end a little later. No other process can, for the writer's lock is held.
+/// Opens sled. One that was closed a moment ago in this process may still hold its own lock; no other
+/// process can, for the writer's lock is held.
 fn open_sled(folder: &Path) -> Result<sled::Db, Broken> {
-    const TRIES: u32 = 200;
     let mut tries = 0;
     loop {
         let opened = sled::Config::new()
@@ -547,8 +603,10 @@ fn open_sled(folder: &Path) -> Result<sled::Db, Broken> {
             .open();
         tries += 1;
         match opened {
-            Err(error) if tries < TRIES && error.to_string().contains("could not acquire lock") => {
-                thread::sleep(Duration::from_millis(10));
+            Err(error)
+                if tries < PATIENCE && error.to_string().contains("could not acquire lock") =>
+            {
+                thread::sleep(MOMENT);
             }
             opened => return Ok(opened?),
         }
@@ -562,12 +620,14 @@ fn guarded<T>(run: impl FnOnce() -> Result<T, Broken>) -> Result<T, Broken> {
             .downcast_ref::<String>()
             .cloned()
             .or_else(|| panic.downcast_ref::<&str>().map(|said| (*said).to_owned()));
-        Err(Broken(said.unwrap_or_else(|| "sled panicked".to_owned())))
+        Err(Broken::new(
+            said.unwrap_or_else(|| "sled panicked".to_owned()),
+        ))
     })
 }
 
 fn bad_value() -> Broken {
-    Broken("it holds a value that was never written".into())
+    Broken::new("it holds a value that was never written")
 }
 
 fn all_entries(db: &sled::Db) -> Result<Vec<(ContentHash, Entry)>, Broken> {

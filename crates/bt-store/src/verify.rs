@@ -208,7 +208,10 @@ fn check_catalog(
         });
     };
     if !folder.exists() {
-        found("the catalog is missing; the next run builds it".into(), true);
+        found(
+            "the catalog is missing; the next run builds it".into(),
+            true,
+        );
         return Ok(());
     }
     let (catalog, dump) = match Catalog::inspect(index).and_then(|catalog| {
@@ -252,11 +255,21 @@ fn check_catalog(
     }
     let paths: BTreeMap<Vec<u8>, Seen> = dump.paths.into_iter().collect();
     if paths != truth.paths {
-        found("the catalog differs from the segments in its paths".into(), true);
+        found(
+            "the catalog differs from the segments in its paths".into(),
+            true,
+        );
     }
-    let counts = (truth.entries.len() as u64, truth.paths.len() as u64, truth.frames);
+    let counts = (
+        truth.entries.len() as u64,
+        truth.paths.len() as u64,
+        truth.frames,
+    );
     if (state.pictures, state.locations, state.frames) != counts {
-        found("the catalog differs from the segments in its sums".into(), true);
+        found(
+            "the catalog differs from the segments in its sums".into(),
+            true,
+        );
     }
     Ok(())
 }

@@ -144,20 +144,18 @@ impl Writer {
     ) -> Result<Self> {
         let header = header::read_header(index)?;
         let mut segments = Segments::open(index)?;
-        let mut warnings: Vec<String> =
-            segments.warnings().iter().map(ToString::to_string).collect();
+        let mut warnings: Vec<String> = segments
+            .warnings()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         if let Some(damage) = header::check(index)? {
             warnings.push(damage.to_string());
             header::write_header(&*storage, index, &header)?;
         }
         segments.mend_list(&*storage)?;
-        let appender = Appender::resume(
-            Arc::clone(&storage),
-            index,
-            &header,
-            &segments,
-            roll_bytes,
-        )?;
+        let appender =
+            Appender::resume(Arc::clone(&storage), index, &header, &segments, roll_bytes)?;
         segments.follow(appender.list(), appender.committed())?;
         append::remove_leftovers(&*storage, index, appender.list())?;
         let (catalog, mended) = Catalog::open(index, &segments)?;
@@ -232,10 +230,7 @@ impl Writer {
 
     /// Publishes when it is worth it: there is no generation yet, or more than a thousand changes and a
     /// twentieth of the pictures came after it.
-    pub fn publish_if_due(
-        &mut self,
-        on: &mut dyn FnMut(Progress),
-    ) -> Result<Option<GenerationId>> {
+    pub fn publish_if_due(&mut self, on: &mut dyn FnMut(Progress)) -> Result<Option<GenerationId>> {
         self.careful(|writer| {
             let state = writer.catalog().state();
             let due = match writer.generation()? {
@@ -284,7 +279,9 @@ impl Writer {
     pub fn homeless(&self) -> Result<Vec<ContentHash>> {
         self.usable()?;
         let entries = self.catalog().entries(&self.segments)?;
-        let homeless = entries.into_iter().filter(|(_, entry)| entry.paths.is_empty());
+        let homeless = entries
+            .into_iter()
+            .filter(|(_, entry)| entry.paths.is_empty());
         Ok(homeless.map(|(id, _)| id).collect())
     }
 

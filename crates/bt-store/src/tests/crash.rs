@@ -15,11 +15,7 @@ use crate::writer::Writer;
 const ROLL_BYTES: u64 = 1_500;
 
 /// Twelve commits with a compaction among them; calls back after each that succeeded.
-fn script(
-    writer: &mut Writer,
-    commits: &[Vec<Change>],
-    done: &mut dyn FnMut(usize),
-) -> Result<()> {
+fn script(writer: &mut Writer, commits: &[Vec<Change>], done: &mut dyn FnMut(usize)) -> Result<()> {
     for (number, changes) in commits.iter().enumerate() {
         if number == 7 {
             writer.careful(compact)?;

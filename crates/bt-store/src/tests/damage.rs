@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Model, assert_holds, header, id, put, truth, compact};
+use super::{Model, assert_holds, compact, header, id, put, truth};
 use crate::error::Error;
 use crate::record::Change;
 use crate::segment::format::MARK_FRAME;
@@ -21,7 +21,10 @@ fn sample(index: &Path) -> Model {
     let mut writer = writer(index);
     let mut model = Model::default();
     for number in 0..8 {
-        let changes = [put(number, &[number, number + 100], number), put(50 + number, &[], 1)];
+        let changes = [
+            put(number, &[number, number + 100], number),
+            put(50 + number, &[], 1),
+        ];
         writer.commit(&changes).unwrap();
         model.apply(&changes);
     }
@@ -119,7 +122,10 @@ fn a_segment_cut_anywhere_keeps_every_commit_before_the_cut() {
             assert!(!findings.is_empty(), "{context}");
             let lost = findings.iter().any(|finding| !finding.derived);
             // A mark stands twice: without the second one nothing is lost.
-            assert!(lost || bytes.len() - len <= 2 * MARK_FRAME, "{context}: {findings:?}");
+            assert!(
+                lost || bytes.len() - len <= 2 * MARK_FRAME,
+                "{context}: {findings:?}"
+            );
             let before = truth(&index).0;
             let mut writer = writer(&index);
             // Only the newest file is looked at on opening.
@@ -188,7 +194,10 @@ fn a_damaged_list_or_index_file_is_named_and_made_anew_from_the_segments() {
                 Err(error) => panic!("{context}: {error}"),
             }
             let writer = writer(&index);
-            assert!(writer.warnings().iter().any(|said| said.contains(name)), "{context}");
+            assert!(
+                writer.warnings().iter().any(|said| said.contains(name)),
+                "{context}"
+            );
             assert_holds(&writer, &index, &model, &context);
             drop(writer);
             assert_eq!(verify(&index).unwrap(), vec![], "{context}");

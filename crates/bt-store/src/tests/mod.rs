@@ -90,9 +90,10 @@ impl Model {
     pub(crate) fn apply(&mut self, changes: &[Change]) {
         for change in changes {
             let (record, vector) = match change {
-                Change::Put { record, embedding } => {
-                    (record, embedding.iter().map(|v| f16::from_f32(*v)).collect())
-                }
+                Change::Put { record, embedding } => (
+                    record,
+                    embedding.iter().map(|v| f16::from_f32(*v)).collect(),
+                ),
                 Change::Update(record) => (record, self.0[&record.id].1.clone()),
                 Change::Remove(id) => {
                     self.0.remove(id);
@@ -102,7 +103,10 @@ impl Model {
             for (id, (other, _)) in &mut self.0 {
                 if *id != record.id {
                     other.locations.retain(|location| {
-                        record.locations.iter().all(|mine| mine.path != location.path)
+                        record
+                            .locations
+                            .iter()
+                            .all(|mine| mine.path != location.path)
                     });
                 }
             }
@@ -148,11 +152,22 @@ pub(crate) fn truth(index: &Path) -> (Model, Vec<String>) {
 pub(crate) fn assert_holds(writer: &Writer, index: &Path, model: &Model, context: &str) {
     let (found, damage) = truth(index);
     assert_eq!(damage, Vec::<String>::new(), "{context}");
-    let differing: Vec<_> = (found.0.iter().filter(|pair| model.0.get(pair.0) != Some(pair.1)))
-        .chain(model.0.iter().filter(|pair| found.0.get(pair.0) != Some(pair.1)))
-        .map(|(id, (record, _))| (id, &record.locations, &record.about.captions))
-        .collect();
-    assert!(differing.is_empty(), "{context}: truth and model differ in {differing:?}");
+    let differing: Vec<_> = (found
+        .0
+        .iter()
+        .filter(|pair| model.0.get(pair.0) != Some(pair.1)))
+    .chain(
+        model
+            .0
+            .iter()
+            .filter(|pair| found.0.get(pair.0) != Some(pair.1)),
+    )
+    .map(|(id, (record, _))| (id, &record.locations, &record.about.captions))
+    .collect();
+    assert!(
+        differing.is_empty(),
+        "{context}: truth and model differ in {differing:?}"
+    );
     let mut expected = BTreeSet::new();
     for (id, (record, _)) in &model.0 {
         assert_eq!(writer.get(id).unwrap().as_ref(), Some(record), "{context}");

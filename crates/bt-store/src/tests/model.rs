@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Model, Random, assert_holds, header, put, record, compact};
+use super::{Model, Random, assert_holds, compact, header, put, record};
 use crate::record::Change;
 use crate::storage::crash::{Crash, Luck};
 use crate::verify::verify;
@@ -36,7 +36,9 @@ pub(super) fn some_changes(random: &mut Random, model: &Model) -> Vec<Change> {
 
 #[test]
 fn any_history_of_commits_crashes_and_compactions_leaves_what_a_plain_map_holds() {
-    let seed = std::env::var("BT_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = std::env::var("BT_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
     for seed in seed.map_or(1..25, |seed: u64| seed..seed + 1) {
         println!("BT_SEED={seed}");
         history(seed);
