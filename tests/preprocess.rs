@@ -27,6 +27,11 @@ fn golden() -> &'static Path {
     ))
 }
 
+/// The settings of a public base model.
+fn base() -> ImageProcessor {
+    ImageProcessor::from_json(b"{}", 288, 16, Fit::Reference).unwrap()
+}
+
 fn rgb(path: &Path) -> image::RgbImage {
     decode(&fs_err::read(path).unwrap(), &Limits::default(), None)
         .unwrap()
@@ -81,4 +86,34 @@ fn every_picture_and_setting_has_the_pixels_of_transformers() {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn a_jpeg_that_is_decoded_at_a_smaller_size_looks_the_same() {
+    let large = image::imageops::resize(
+        &rgb(&golden().join("images/landscape.png")),
+        2560,
+        1920,
+        image::imageops::FilterType::CatmullRom,
+    );
+    let mut jpeg = std::io::Cursor::new(Vec::new());
+    large.write_to(&mut jpeg, image::ImageFormat::Jpeg).unwrap();
+    let processor = base();
+    let seen = |enough| {
+        let picture = decode(jpeg.get_ref(), &Limits::default(), enough).unwrap();
+        assert_eq!((picture.width, picture.height), (2560, 1920));
+        (picture.rgb.dimensions(), processor.process(&picture.rgb))
+    };
+    let (full, whole) = seen(None);
+    let (smaller, scaled) = seen(Some(processor.enough_pixels()));
+    assert_eq!((full, smaller), ((2560, 1920), (1280, 960)));
+    let sum: f32 = whole
+        .values
+        .iter()
+        .zip(&scaled.values)
+        .map(|(a, b)| (a - b).abs())
+        .sum();
+    let levels = sum / whole.values.len() as f32 * STD[0] * 255.0;
+    println!("{levels} levels on average");
+    assert!(levels < 0.6, "{levels} levels on average");
 }

@@ -40,12 +40,18 @@ pub struct Picture {
 /// Pixels as they lie in the file, not yet turned upright.
 struct Decoded {
     rgb: RgbImage,
+    /// Size of the picture, where `rgb` is smaller.
+    full: Option<(u32, u32)>,
     damaged: Option<String>,
 }
 
 impl Decoded {
     fn whole(rgb: RgbImage) -> Self {
-        Self { rgb, damaged: None }
+        Self {
+            rgb,
+            full: None,
+            damaged: None,
+        }
     }
 
     /// What a decoder left behind when it stopped with `damage`: a picture if anything was drawn on the
@@ -53,7 +59,11 @@ impl Decoded {
     fn rest(rgb: RgbImage, damage: Option<String>) -> Result<Self> {
         match damage {
             Some(damage) if is_even(&rgb) => Err(Error::Broken(damage)),
-            damaged => Ok(Self { rgb, damaged }),
+            damaged => Ok(Self {
+                rgb,
+                full: None,
+                damaged,
+            }),
         }
     }
 }
@@ -66,11 +76,11 @@ fn is_even(rgb: &RgbImage) -> bool {
 }
 
 /// Decodes a file's bytes. `enough`: the shorter edge that the caller needs; a decoder that can give a
-/// smaller picture cheaply and exactly may use it (none does today). `None` for full size.
+/// smaller picture cheaply may use it (JPEG does, and leaves at least twice as much). `None` for full size.
 ///
 /// # Errors
 /// Says why there is no picture. Never panics: a decoder that does is a broken file.
-pub fn decode(bytes: &[u8], limits: &Limits, _enough: Option<u32>) -> Result<Picture> {
+pub fn decode(bytes: &[u8], limits: &Limits, enough: Option<u32>) -> Result<Picture> {
     let format = match identify(bytes.get(..HEAD_BYTES).unwrap_or(bytes)) {
         Kind::Picture(format) => format,
         Kind::Unsupported(name) => return Err(Error::Unsupported(name)),
@@ -78,22 +88,22 @@ pub fn decode(bytes: &[u8], limits: &Limits, _enough: Option<u32>) -> Result<Pic
     };
     contained::run(|| {
         let decoded = match format {
-            Format::Jpeg => jpeg::decode(bytes, limits),
+            Format::Jpeg => jpeg::decode(bytes, limits, enough),
             Format::Png => png::decode(bytes, limits),
             Format::Gif => gif::decode(bytes, limits),
             Format::Tiff => tiff::decode(bytes, limits),
             Format::JpegXl => jxl::decode(bytes, limits),
             _ => others::decode(bytes, format, limits),
         }?;
-        let rgb = match blocks::orientation(bytes, format) {
-            Some(orientation) => {
-                let mut picture = DynamicImage::ImageRgb8(decoded.rgb);
-                picture.apply_orientation(orientation);
-                picture.into_rgb8()
+        let mut picture = DynamicImage::ImageRgb8(decoded.rgb);
+        let (mut width, mut height) = decoded.full.unwrap_or((picture.width(), picture.height()));
+        if let Some(orientation) = blocks::orientation(bytes, format) {
+            picture.apply_orientation(orientation);
+            if orientation.to_exif() >= 5 {
+                (width, height) = (height, width);
             }
-            None => decoded.rgb,
-        };
-        let (width, height) = rgb.dimensions();
+        }
+        let rgb = picture.into_rgb8();
         Ok(Picture {
             rgb,
             width,

@@ -67,7 +67,10 @@ fn attempt(bytes: &[u8], limits: &Limits, options: DecodeOptions) -> Result<Deco
     } else {
         rgb::from_samples(size, &samples, a_pixel, |level| level)?
     };
-    Ok(Decoded { rgb, damaged })
+    Ok(Decoded {
+        damaged,
+        ..Decoded::whole(rgb)
+    })
 }
 
 fn error(error: DecodingError) -> Error {

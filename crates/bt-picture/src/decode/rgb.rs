@@ -48,6 +48,17 @@ pub(super) fn from_cmyk([cyan, magenta, yellow, black]: [u8; 4]) -> [u8; 3] {
     })
 }
 
+/// JPEG's luma and chroma to light, in libjpeg's integer arithmetic.
+pub(super) fn from_ycc(y: u8, cb: u8, cr: u8) -> [u8; 3] {
+    let (y, cb, cr) = (i32::from(y), i32::from(cb) - 128, i32::from(cr) - 128);
+    let fixed = |value: f64| (value * 65536.0 + 0.5) as i32;
+    let round = |value: i32| (value + 0x8000) >> 16;
+    let red = y + round(fixed(1.402) * cr);
+    let green = y + round(-fixed(0.344_14) * cb - fixed(0.714_14) * cr);
+    let blue = y + round(fixed(1.772) * cb);
+    [red, green, blue].map(|level| level.clamp(0, 255) as u8)
+}
+
 /// What the decoders of the crate `image` give. Values of float pictures are light, so they are cut to
 /// 0..=1 and encoded as sRGB.
 pub(super) fn from_dynamic(picture: DynamicImage) -> Result<RgbImage> {

@@ -9,9 +9,9 @@ use tiff::decoder::{Decoder, DecodingResult};
 use tiff::tags::Tag;
 use tiff::{ColorType, TiffError};
 
+use super::Decoded;
 use super::limits::Limits;
 use super::rgb;
-use super::{Decoded, jpeg};
 use crate::error::{Error, Result};
 use crate::kind::Format;
 use crate::tiff_head;
@@ -101,7 +101,7 @@ impl Samples {
                 self.coloured(&levels, a_pixel, rgb::from_cmyk)
             }
             ColorType::YCbCr(8) => {
-                self.coloured(&levels, 3, |[y, cb, cr, _]| jpeg::from_ycc(y, cb, cr))
+                self.coloured(&levels, 3, |[y, cb, cr, _]| rgb::from_ycc(y, cb, cr))
             }
             ColorType::Gray(8) | ColorType::GrayA(8) | ColorType::RGB(8) | ColorType::RGBA(8) => {
                 self.rgb(&levels, |level| level)
