@@ -118,16 +118,18 @@ impl Reader {
     }
 
     fn allowed(&self, filter: &Filter) -> Result<Allowed> {
-        let everything = *filter == Filter::everything();
-        let mut last = self
-            .last_filter
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, allowed)) = &*last
+        // Not held while a filter is evaluated: others ask meanwhile.
+        let last = || {
+            self.last_filter
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some((of, allowed)) = &*last()
             && of == filter
         {
             return Ok(allowed.clone());
         }
+        let everything = *filter == Filter::everything();
         let generation = match &self.generation {
             Some(generation) if !everything => {
                 let mut rows = generation.table.allowed(filter)?;
@@ -140,7 +142,7 @@ impl Reader {
             generation,
             tail: Arc::new(self.tail.allowed(filter)?),
         };
-        *last = Some((filter.clone(), allowed.clone()));
+        *last() = Some((filter.clone(), allowed.clone()));
         Ok(allowed)
     }
 
