@@ -127,7 +127,7 @@ pub struct Why {
     pub not: Vec<f32>,
     /// The query is the exact name of the file.
     pub exact_name: bool,
-    /// Name, captions or keywords hold all telling words of the query.
+    /// Name, captions or keywords hold all words of the query that tell something.
     pub says_it: bool,
     /// Why it could not be reranked.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -30,14 +30,16 @@ pub(crate) struct Cli {
     /// What should be seen, in words
     ///
     /// The exact name of a file finds that file first.
-    #[arg(value_name = "TEXT", help_heading = "What to find")]
+    #[arg(value_name = "TEXT")]
     text: Vec<String>,
 
     /// A picture that it should look like; with TEXT, both count
     #[arg(long, value_name = "FILE", help_heading = "What to find")]
     image: Option<PathBuf>,
 
-    /// A picture of the index that it should look like: id, start of an id, or path
+    /// A picture of the index that it should look like, by id or path
+    ///
+    /// Four digits of the id or more will do; `--json` shows ids.
     #[arg(long, value_name = "PICTURE", conflicts_with = "image")]
     #[arg(help_heading = "What to find")]
     similar_to: Option<String>,
@@ -137,12 +139,12 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "FILE", help_heading = "How to show")]
     html: Option<PathBuf>,
 
-    /// Shows where the words were found: in the contact sheet, else as PNG files in DIR
+    /// Shows where the words were found: on the sheet, else as PNG files
     ///
     /// The warmer the colour, the more the word's cross-attention rested there; what the model does not
     /// see of a picture is dark. DIR is `why` when it is not given.
     #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "", help_heading = "How to show")]
+    #[arg(default_missing_value = "why", help_heading = "How to show")]
     why: Option<PathBuf>,
 
     /// Opens the best result
@@ -173,7 +175,9 @@ pub(crate) struct Cli {
     #[arg(short, long, help_heading = "How to show")]
     quiet: bool,
 
-    /// How many of the best candidates are looked at again with the words; 0 for none
+    /// Best candidates that are looked at again with the words; 0 for none
+    ///
+    /// The probability of the others comes from the embeddings alone, where the model was calibrated for it.
     #[arg(long, value_name = "K", default_value_t = DEFAULT_RERANK)]
     #[arg(help_heading = "How fast, and with what")]
     rerank: usize,
@@ -466,11 +470,6 @@ impl Cli {
             )?;
             self.say(&format!("wrote {}", show::path(file)));
         } else if let Some(folder) = &self.why {
-            let folder = if folder.as_os_str().is_empty() {
-                Path::new("why")
-            } else {
-                folder
-            };
             let written = show::why(folder, query, answer, models)?;
             self.say(&format!(
                 "wrote {written} pictures into {}",
@@ -530,9 +529,10 @@ fn indexed(name: &str, reader: &Reader) -> Result<ContentHash> {
         };
     }
     let bytes = fs_err::read(name).map_err(|cause| {
-        let hint = "--similar-to takes an id of a picture (four digits of it or more), or its path";
-        anyhow::Error::new(cause)
-            .context(hinted(format!("`{name}` is no picture of the index"), hint))
+        hinted(
+            format!("`{name}` is no picture of the index: {cause}"),
+            "--similar-to takes an id of a picture (four digits of it or more), or its path",
+        )
     })?;
     let id = ContentHash::of(&bytes);
     match reader.fetch(&[id])?.first() {

@@ -5,7 +5,7 @@ use image::{Rgb, RgbImage};
 
 use crate::error::{Error, Result};
 use crate::scorer::Scorer;
-use crate::words::telling;
+use crate::words::tells;
 
 /// A picture with the heat of one word over it.
 #[derive(Clone, Debug)]
@@ -28,11 +28,7 @@ pub fn overlays(
     scorer: &dyn Scorer,
 ) -> Result<Vec<Overlay>> {
     let mut heats = scorer.word_heat(text, &scorer.prepare(picture))?;
-    let keep = telling(text);
-    let tells = |heat: &WordHeat| telling(&heat.word).iter().any(|word| keep.contains(word));
-    if heats.iter().any(&tells) {
-        heats.retain(&tells);
-    }
+    heats.retain(|heat| tells(&heat.word, text));
     let base = bt_picture::thumbnail(picture, edge);
     let window = scorer.window(base.width(), base.height());
     // One scale for all words: a word that was found nowhere stays pale.

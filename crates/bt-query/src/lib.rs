@@ -39,5 +39,6 @@ pub use plan::{
     MIN_EF_SEARCH, NEAR_DUPLICATE, Plan, QueryVector, Rerank, Retrieve, Situation, plan,
 };
 pub use query::{DEFAULT_LOOK_AT, DEFAULT_N, DEFAULT_RERANK, Example, Given, Query, Sort};
+pub use rank::SAID_FIRST_UP_TO;
 pub use rerank::Progress;
 pub use scorer::{Abilities, Embedded, Models, Scorer};

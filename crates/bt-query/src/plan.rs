@@ -8,7 +8,6 @@ use crate::error::{Error, Result};
 use crate::fuse::{RRF_K, WORDS_WEIGHT};
 use crate::query::{Query, Sort};
 use crate::scorer::Abilities;
-use crate::words::telling;
 
 /// Up to so many pictures every vector is compared: a scan of them takes a few milliseconds, and its
 /// recall is 1.
@@ -75,7 +74,7 @@ pub enum Retrieve {
     },
     /// BM25 over names, captions and keywords.
     Words {
-        /// The telling words of the query.
+        /// The words of the query.
         text: String,
         /// How many.
         n: usize,
@@ -193,17 +192,14 @@ pub fn plan(query: &Query, now: &Situation<'_>) -> Result<Plan> {
         });
     }
     if let Some(text) = text {
-        let words = telling(text);
-        if !words.is_empty() {
-            retrieve.push(Retrieve::Words {
-                text: words.join(" "),
-                n: if one_by_one {
-                    depth.max(query.look_at.max(1))
-                } else {
-                    depth
-                },
-            });
-        }
+        retrieve.push(Retrieve::Words {
+            text: text.to_owned(),
+            n: if one_by_one {
+                depth.max(query.look_at.max(1))
+            } else {
+                depth
+            },
+        });
     }
     if let (true, Some(rerank)) = (one_by_one, rerank) {
         retrieve.push(Retrieve::LookAt {
@@ -469,7 +465,7 @@ mod tests {
             plan.retrieve,
             [
                 Retrieve::Words {
-                    text: "red cat".into(),
+                    text: "a red cat".into(),
                     n: 200
                 },
                 Retrieve::LookAt { at_most: 30 }

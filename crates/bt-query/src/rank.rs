@@ -1,6 +1,6 @@
 //! What scores mean: each candidate's probability, the order, what is left out, and one page of it.
 //!
-//! The order is total: exact names, then what answers, then the rest; inside, reranked candidates by
+//! The order is total: exact names, a few whose words say it, what answers, then the rest; inside, reranked candidates by
 //! their score and the others by their place after fusion; ties by id.
 
 use std::cmp::Ordering;
@@ -123,6 +123,11 @@ fn answers(candidate: &Candidate, threshold: f32, similar_enough: f32) -> bool {
     }
 }
 
+/// Up to so many pictures whose own words say everything that is asked come before those that only look
+/// like it: a caption is better evidence than any model. Where more say it, as in a folder called
+/// `beach`, their words only keep them in, and the model decides the order: words must not drown meaning.
+pub const SAID_FIRST_UP_TO: usize = 5;
+
 /// Leaves out what does not answer, and puts the rest into order.
 pub(crate) fn order(cut: &Cut, candidates: Vec<Candidate>) -> Vec<Candidate> {
     let matching = |candidate: &&Candidate| {
@@ -142,6 +147,11 @@ pub(crate) fn order(cut: &Cut, candidates: Vec<Candidate>) -> Vec<Candidate> {
         f32::NEG_INFINITY
     };
     let answers = |candidate: &Candidate| answers(candidate, cut.threshold, similar_enough);
+    let said = candidates
+        .iter()
+        .filter(|candidate| candidate.why.says_it)
+        .count();
+    let said_first = |candidate: &Candidate| candidate.why.says_it && said <= SAID_FIRST_UP_TO;
     let (unread, mut rest): (Vec<Candidate>, Vec<Candidate>) = candidates
         .into_iter()
         .filter(|candidate| match cut.keep {
@@ -154,6 +164,7 @@ pub(crate) fn order(cut: &Cut, candidates: Vec<Candidate>) -> Vec<Candidate> {
         b.why
             .exact_name
             .cmp(&a.why.exact_name)
+            .then_with(|| said_first(b).cmp(&said_first(a)))
             .then_with(|| answers(b).cmp(&answers(a)))
             .then_with(|| match (a.why.rerank_score, b.why.rerank_score) {
                 (Some(a), Some(b)) => b.total_cmp(&a),

@@ -110,6 +110,14 @@ fn block(found: &Found, path: &str, width: usize, threshold: f32, form: &Form<'_
             (form.show)(Path::new(reason))
         ));
     }
+    let seems_not = matches!(found.score, Score::Match(probability) if probability < threshold);
+    if seems_not && !form.explain {
+        if found.why.exact_name {
+            aside("found by its name".to_owned());
+        } else if found.why.says_it {
+            aside("found by its words".to_owned());
+        }
+    }
     if form.explain {
         aside(explain::reasons(found));
     }
@@ -136,7 +144,7 @@ fn shortened(caption: &str, form: &Form<'_>) -> String {
 /// A score in words, of one width a kind. A cosine is never shown as a probability.
 pub fn score(score: Score) -> String {
     match score {
-        Score::Match(probability) => format!("match {:>4}", percent(probability)),
+        Score::Match(probability) => format!("match {:>5}", percent(probability)),
         Score::Similarity(cosine) => format!("similarity {cosine:>5.2}"),
         Score::Words(bm25) => format!("words {bm25:>5.1}"),
     }
@@ -168,6 +176,6 @@ mod tests {
     #[test]
     fn a_cosine_is_not_shown_as_a_probability() {
         assert_eq!(score(Score::Similarity(0.31)), "similarity  0.31");
-        assert_eq!(score(Score::Match(0.83)), "match 83 %");
+        assert_eq!(score(Score::Match(0.83)), "match  83 %");
     }
 }
