@@ -107,7 +107,7 @@ fn a_hundred_thousand_pictures() {
     writer.publish(&mut |_| {}).unwrap();
     println!("publish again: {:.2?}", start.elapsed());
     drop(writer);
-    std::fs::remove_dir_all(index.join("catalog")).unwrap();
+    fs_err::remove_dir_all(index.join("catalog")).unwrap();
     let start = Instant::now();
     let writer = Writer::open(index).unwrap();
     println!("open, catalog rebuilt: {:.2?}", start.elapsed());

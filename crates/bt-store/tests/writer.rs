@@ -1,7 +1,7 @@
 //! The writer's promises, seen from outside.
 #![allow(clippy::unwrap_used)]
 
-use std::fs;
+use fs_err as fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 

@@ -74,7 +74,7 @@ impl List {
         epochs.retain(|epoch, _| Some(*epoch) != unfinished);
         // A file with a damaged head still holds sound records: it counts with its neighbours.
         let Some((epoch, mut segments)) = epochs.pop_last() else {
-            return Ok((!heads_lost.is_empty()).then(|| Self {
+            return Ok((!heads_lost.is_empty()).then_some(Self {
                 epoch: 0,
                 first_commit: None,
                 segments: heads_lost,

@@ -58,7 +58,7 @@ impl Crash {
             return;
         }
         for path in state.names.keys() {
-            let _absent = std::fs::remove_file(path);
+            let _absent = fs_err::remove_file(path);
         }
         for (path, file) in &state.synced_names {
             let Content { written, synced } = &state.files[*file];
@@ -67,7 +67,7 @@ impl Crash {
                 let torn = (written.len() - synced.len()).div_ceil(2);
                 bytes.extend_from_slice(&written[synced.len()..][..torn]);
             }
-            std::fs::write(path, bytes).unwrap();
+            fs_err::write(path, bytes).unwrap();
         }
         state.names = state.synced_names.clone();
     }
@@ -105,7 +105,7 @@ impl Storage for Crash {
     fn reopen(&self, path: &Path, len: u64) -> io::Result<Box<dyn Append>> {
         self.step()?;
         let real = Disk.reopen(path, len)?;
-        let bytes = std::fs::read(path)?;
+        let bytes = fs_err::read(path)?;
         let mut state = self.0.lock().unwrap();
         let number = state.files.len();
         state.files.push(Content {

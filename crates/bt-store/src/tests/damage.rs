@@ -1,6 +1,6 @@
 //! Flipped and cut bytes in every kind of file: noticed, named, and the rest is still there.
 
-use std::fs;
+use fs_err as fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
