@@ -141,23 +141,13 @@ impl Collection for Memory {
     }
 
     fn by_words(&self, text: &str, filter: &Filter, n: usize) -> bt_store::Result<Vec<Hit>> {
-        let asked: Vec<&str> = text.split(' ').collect();
+        let asked = bt_store::query_terms(text);
         let mut hits = self.ranked(filter, usize::MAX, |record, _| {
-            let mut own = record.locations[0].path.to_string_lossy().to_lowercase();
-            own.extend(
-                record
-                    .about
-                    .captions
-                    .iter()
-                    .map(|caption| format!(" {caption}")),
-            );
-            asked
-                .iter()
-                .filter(|word| {
-                    own.split(|letter: char| !letter.is_alphanumeric())
-                        .any(|one| one == **word)
-                })
-                .count() as f32
+            let mut own = bt_store::terms(&record.locations[0].path.to_string_lossy());
+            for caption in &record.about.captions {
+                own.extend(bt_store::terms(caption));
+            }
+            asked.iter().filter(|term| own.contains(term)).count() as f32
         });
         hits.retain(|hit| hit.score > 0.0);
         hits.truncate(n);
