@@ -13,7 +13,20 @@ pub(crate) struct Disk;
 
 impl Storage for Disk {
     fn create_folder(&self, path: &Path) -> io::Result<()> {
-        fs_err::create_dir_all(path)
+        if path.is_dir() {
+            return Ok(());
+        }
+        let above = path
+            .parent()
+            .filter(|above| !above.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        self.create_folder(above)?;
+        fs_err::create_dir_all(path)?;
+        match self.sync_folder(above) {
+            // A folder that may be written to but not read cannot be synced.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            synced => synced,
+        }
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn Append>> {

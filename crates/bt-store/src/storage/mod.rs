@@ -15,7 +15,7 @@ pub(crate) use disk::Disk;
 
 /// A place to keep files.
 pub(crate) trait Storage: Debug + Send + Sync {
-    /// Makes a folder; one that is there already is no error.
+    /// Makes a folder and what is missing above it, durably; one that is there already is no error.
     fn create_folder(&self, path: &Path) -> io::Result<()>;
     /// Makes an empty file, in the place of what had that name.
     fn create(&self, path: &Path) -> io::Result<Box<dyn Append>>;
