@@ -15,14 +15,12 @@ use crate::model::{BridgeTower, ImageStates, Need, TextStates, TokenBatch, rows}
 use crate::pixels::{Fit, ImageProcessor, Pixels, Window};
 use crate::tokenizer::{Tokenizer, Tokens};
 
-/// Pictures that go through the vision tower together.
-const PICTURES_AT_ONCE: usize = 4;
+/// Rows of tokens or patches that go through a layer together: enough that reading its weights costs little,
+/// few enough that what lies between two layers stays near.
+const ROWS_AT_ONCE: usize = 2048;
 
-/// Texts that go through the text tower together.
-const TEXTS_AT_ONCE: usize = 32;
-
-/// Pairs that go through the cross-modal layers together.
-const PAIRS_AT_ONCE: usize = 8;
+/// The most texts, pictures or pairs that go through together, however small the model is.
+const MOST_AT_ONCE: usize = 32;
 
 /// What a user says about a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -253,7 +251,7 @@ impl Encoder {
             Some(self.text_states(&[""])?.0)
         };
         let mut vectors = Vec::with_capacity(pictures.len());
-        for chunk in pictures.chunks(PICTURES_AT_ONCE) {
+        for chunk in pictures.chunks(self.pictures_at_once()) {
             let pixels = self.model.pixel_batch(chunk)?;
             let batch = match &empty {
                 None => self
@@ -301,7 +299,7 @@ impl Encoder {
     /// What reranking and explanation need of each picture, in order.
     pub fn picture_states(&self, pictures: &[&Pixels]) -> Result<Vec<PictureStates>> {
         let mut all = Vec::with_capacity(pictures.len());
-        for chunk in pictures.chunks(PICTURES_AT_ONCE) {
+        for chunk in pictures.chunks(self.pictures_at_once()) {
             let states = self
                 .model
                 .image_states(&self.model.pixel_batch(chunk)?, &mut ())?;
@@ -476,6 +474,11 @@ impl Encoder {
         Ok(choices.collect())
     }
 
+    /// Pictures, or pairs of a text and a picture, that go through together.
+    fn pictures_at_once(&self) -> usize {
+        (ROWS_AT_ONCE / self.model.config().vision.tokens()).clamp(1, MOST_AT_ONCE)
+    }
+
     /// States of texts as one batch, and whether any was cut.
     fn text_states(&self, texts: &[&str]) -> Result<(TextStates, bool)> {
         let tokens = texts
@@ -503,7 +506,7 @@ impl Encoder {
         let mut inputs = Vec::with_capacity(texts.len());
         for chunk in by_length
             .values()
-            .flat_map(|group| group.chunks(TEXTS_AT_ONCE))
+            .flat_map(|group| group.chunks(MOST_AT_ONCE))
         {
             let rows: Vec<&[u32]> = chunk
                 .iter()
@@ -537,7 +540,7 @@ impl Encoder {
         mut each: impl FnMut(&Tensor) -> Result<()>,
     ) -> Result<()> {
         let (text, _) = self.text_states(&[text])?;
-        for chunk in pictures.chunks(PAIRS_AT_ONCE) {
+        for chunk in pictures.chunks(self.pictures_at_once()) {
             let parts: Vec<&ImageStates> = chunk.iter().map(|picture| &*picture.states).collect();
             each(&self.pooled(&text, &ImageStates::stack(&parts)?)?)?;
         }

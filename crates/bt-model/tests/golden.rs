@@ -63,8 +63,11 @@ fn main() {
     libtest_mimic::run(&arguments, trials).exit();
 }
 
+/// What is true of every case.
+type Property = fn(&Path) -> anyhow::Result<()>;
+
 fn trials_of(set: &str, case: &Path) -> Vec<Trial> {
-    let properties: [(&str, fn(&Path) -> anyhow::Result<()>); 4] = [
+    let properties: [(&str, Property); 4] = [
         ("every_stage_is_the_reference's", every_stage),
         ("a_text_gives_the_same_alone_and_padded", texts_alone),
         (
@@ -76,7 +79,7 @@ fn trials_of(set: &str, case: &Path) -> Vec<Trial> {
             cached_states,
         ),
     ];
-    let trial = |(name, run): (&str, fn(&Path) -> anyhow::Result<()>)| {
+    let trial = |(name, run): (&str, Property)| {
         let case = case.to_owned();
         Trial::test(format!("{set}::{}::{name}", name_of(&case)), move || {
             outcome(run(&case))
@@ -419,7 +422,7 @@ fn compare(stage: &str, got: &Tensor, expected: &Tensor, tolerance: f32) -> anyh
     );
     let values = |x: &Tensor| x.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
     let (got_values, expected_values) = (values(got)?, values(expected)?);
-    let off = |(got, expected): (&f32, &f32)| !((got - expected).abs() <= tolerance);
+    let off = |(got, expected): (&f32, &f32)| got.is_nan() || (got - expected).abs() > tolerance;
     let pairs = || got_values.iter().zip(&expected_values);
     let Some(first) = pairs().position(off) else {
         return Ok(());
