@@ -18,7 +18,7 @@ use crate::tower::text::{FeedForward, SelfAttention};
 pub(crate) struct Bridges {
     /// One, or one a cross layer.
     transforms: Vec<Linear>,
-    /// [D].
+    /// `[D]`.
     token_type: Tensor,
 }
 

@@ -83,11 +83,11 @@ pub struct WordHeat {
 /// Everything that the model says of one pair.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Features {
-    /// Last cross-modal states of the text, a row a token: [L][D].
+    /// Last cross-modal states of the text, a row a token: `[L][D]`.
     pub text_features: Vec<Vec<f32>>,
-    /// Last cross-modal states of the picture, a row for the class token and each patch: [P + 1][D].
+    /// Last cross-modal states of the picture, a row for the class token and each patch: `[P + 1][D]`.
     pub image_features: Vec<Vec<f32>>,
-    /// Both first rows, pooled: [2 D].
+    /// Both first rows, pooled: `[2 D]`.
     pub pooler_output: Vec<f32>,
     /// ITC embedding of the text, with the head for it.
     pub text_embeds: Option<Vec<f32>>,
@@ -355,7 +355,7 @@ impl Encoder {
 
 /// For learning heads and for showing what the model says.
 impl Encoder {
-    /// What the ITC text head reads of each text, in order: [D] each. Needs no head.
+    /// What the ITC text head reads of each text, in order: `[D]` each. Needs no head.
     pub fn text_inputs(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
         let mut all = Vec::with_capacity(texts.len());
         for (input, _) in self.text_itc_inputs(texts)? {
@@ -364,7 +364,7 @@ impl Encoder {
         Ok(all)
     }
 
-    /// What the ITC image head reads of each picture, in order: [D] each ([Dv] where it reads the tower).
+    /// What the ITC image head reads of each picture, in order: `[D]` each (`[Dv]` where it reads the tower).
     /// Needs no head.
     pub fn picture_inputs(&self, pictures: &[&PictureStates]) -> Result<Vec<Vec<f32>>> {
         let mut all = Vec::with_capacity(pictures.len());
@@ -374,7 +374,7 @@ impl Encoder {
         Ok(all)
     }
 
-    /// The pooled states of one text with each picture, in order: [2 D] each. Needs no head.
+    /// The pooled states of one text with each picture, in order: `[2 D]` each. Needs no head.
     pub fn pooler_outputs(&self, text: &str, pictures: &[&PictureStates]) -> Result<Vec<Vec<f32>>> {
         let mut all = Vec::with_capacity(pictures.len());
         self.for_each_pooled(text, pictures, |pooled| {

@@ -24,7 +24,7 @@ pub struct Hub {
     pub patience: Duration,
     /// Failures in a row, without anything gained between them, after which a request is given up.
     pub tries: u32,
-    /// Pause after the first failure; doubled after each further one, at most [`MAX_PAUSE`].
+    /// Pause after the first failure; doubled after each further one, at most `MAX_PAUSE`.
     pub pause: Duration,
     pub(super) proxy: Option<ureq::Proxy>,
 }
