@@ -12,7 +12,7 @@ fn golden() -> PathBuf {
 }
 
 fn read(path: &Path) -> Vec<u8> {
-    std::fs::read(path).unwrap()
+    fs_err::read(path).unwrap()
 }
 
 struct Row {

@@ -15,10 +15,10 @@ fn folder() -> PathBuf {
 fn files() -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
     for part in ["files", "metadata"] {
-        for entry in std::fs::read_dir(folder().join(part)).unwrap() {
+        for entry in fs_err::read_dir(folder().join(part)).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            files.push((name, std::fs::read(path).unwrap()));
+            files.push((name, fs_err::read(path).unwrap()));
         }
     }
     files.sort();
@@ -83,7 +83,7 @@ fn the_upper_half_of_a_cut_jpeg_or_png_is_kept_and_marked() {
         "rgba.png",
         "interlaced.png",
     ] {
-        let file = std::fs::read(folder().join("files").join(name)).unwrap();
+        let file = fs_err::read(folder().join("files").join(name)).unwrap();
         let whole = decode(&file, &limits(), None).unwrap();
         assert_eq!(whole.damaged, None, "{name}");
         let part = decode(&file[..file.len() * 3 / 4], &limits(), None).unwrap();
@@ -114,7 +114,7 @@ fn a_jpeg_or_png_of_which_nothing_decodes_is_an_error() {
         ("progressive.jpg", b"\xff\xda"),
         ("rgb.png", b"IDAT"),
     ] {
-        let file = std::fs::read(folder().join("files").join(name)).unwrap();
+        let file = fs_err::read(folder().join("files").join(name)).unwrap();
         let at = file
             .windows(marker.len())
             .position(|part| part == marker)
@@ -161,7 +161,7 @@ fn numbers_at_their_ends_do_no_harm() {
 
 /// Heads that promise 60,000 x 60,000 pixels and more, with next to nothing behind them.
 fn bombs() -> Vec<(&'static str, Vec<u8>)> {
-    let golden = |name: &str| std::fs::read(folder().join("files").join(name)).unwrap();
+    let golden = |name: &str| fs_err::read(folder().join("files").join(name)).unwrap();
     let with = |name: &str, at: usize, bytes: &[u8]| {
         let mut file = golden(name);
         file[at..at + bytes.len()].copy_from_slice(bytes);
@@ -226,7 +226,7 @@ fn bombs_are_refused_before_memory_is_taken() {
 
 /// Most memory that this process ever had, in bytes; 0 where the system does not say.
 fn peak_memory() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok())
         .unwrap_or(0)

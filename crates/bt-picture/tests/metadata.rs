@@ -7,7 +7,7 @@ use bt_picture::{Metadata, metadata};
 
 fn of(name: &str) -> Metadata {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/decode");
-    metadata(&std::fs::read(folder.join(name)).unwrap())
+    metadata(&fs_err::read(folder.join(name)).unwrap())
 }
 
 /// What the EXIF block says that all four files hold.

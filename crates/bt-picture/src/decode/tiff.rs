@@ -47,7 +47,7 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded> {
         planes: layout.planes,
     };
     let rgb = match data {
-        DecodingResult::U8(levels) => samples.from_bytes(levels),
+        DecodingResult::U8(levels) => samples.rgb_of_bytes(levels),
         DecodingResult::U16(words) if samples.is_grey() => samples.rgb(&words, rgb::clipped),
         DecodingResult::U16(words) => samples.rgb(&words, rgb::high_byte),
         // Pillow takes numbers of other kinds as levels, and cuts them.
@@ -78,7 +78,7 @@ impl Samples {
     }
 
     /// Samples of a byte each, or several in a byte.
-    fn from_bytes(self, levels: Vec<u8>) -> Result<RgbImage> {
+    fn rgb_of_bytes(&self, levels: Vec<u8>) -> Result<RgbImage> {
         match self.colour {
             ColorType::Palette(bits) => {
                 let indices = self.unpacked(levels, bits);
@@ -149,10 +149,10 @@ impl Samples {
     }
 
     /// Pixel by pixel, where the file has plane by plane.
-    fn interleaved<T: Copy>(&self, samples: &[T], a_pixel: usize) -> Vec<T> {
+    fn interleaved<'s, T: Copy>(&self, samples: &'s [T], a_pixel: usize) -> Cow<'s, [T]> {
         let pixels = self.size.0 as usize * self.size.1 as usize;
         if self.planes <= 1 || samples.len() < pixels * a_pixel {
-            return samples.to_vec();
+            return Cow::Borrowed(samples);
         }
         (0..pixels * a_pixel)
             .map(|i| samples[i % a_pixel * pixels + i / a_pixel])

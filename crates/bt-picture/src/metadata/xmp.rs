@@ -22,10 +22,7 @@ pub(super) fn read(packet: &[u8]) -> Facts {
     // Within a property: which, how deep, and the text of the item that is being read.
     let mut open: Option<(Property, usize)> = None;
     let mut item = String::new();
-    loop {
-        let Ok((namespace, event)) = reader.read_resolved_event() else {
-            break;
-        };
+    while let Ok((namespace, event)) = reader.read_resolved_event() {
         match event {
             Event::Start(start) => match &mut open {
                 Some((_, depth)) => {
