@@ -123,10 +123,50 @@ impl Error {
             )),
             Self::Locked { .. } => Some("wait for it to finish, or stop it; searching works meanwhile".into()),
             Self::Reopen { .. } => Some("free space or mend the disk, then run the same command again: everything committed is kept".into()),
-            Self::Io(cause) if cause.kind() == io::ErrorKind::StorageFull => {
+            Self::Io(_) | Self::Words(_) if self.is_storage_full() => {
                 Some("free some space, then run the same command again: everything committed is kept".into())
             }
             Self::Io(_) | Self::BadVector(_) | Self::BadChange { .. } | Self::Words(_) => None,
         }
+    }
+
+    /// Whether the disk, or what the user may have of it, is full.
+    fn is_storage_full(&self) -> bool {
+        use tantivy::TantivyError;
+        use tantivy::directory::error::OpenWriteError;
+
+        let cause = match self {
+            Self::Io(cause) => cause,
+            Self::Words(TantivyError::IoError(cause)) => cause.as_ref(),
+            Self::Words(TantivyError::OpenWriteError(OpenWriteError::IoError {
+                io_error, ..
+            })) => io_error.as_ref(),
+            _ => return false,
+        };
+        matches!(
+            cause.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_explained_whoever_meets_it() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let words = tantivy::TantivyError::IoError(Arc::new(full()));
+        for error in [Error::Io(full()), Error::Words(words)] {
+            assert!(
+                error.hint().unwrap().contains("free some space"),
+                "{error:?}"
+            );
+        }
+        let other = io::Error::from(io::ErrorKind::PermissionDenied);
+        assert_eq!(Error::Io(other).hint(), None);
     }
 }
