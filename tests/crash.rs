@@ -9,7 +9,7 @@ mod harness;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bt_store::{ContentHash, Record};
 use harness::{BT_INDEX, Random, TestEnv, records};
@@ -17,6 +17,8 @@ use harness::{BT_INDEX, Random, TestEnv, records};
 const KILLS: u64 = 50;
 /// After so many kills of one index its run is let through to the end, and a new index is begun.
 const KILLS_AN_INDEX: u64 = 5;
+/// Runs that end before they are killed do not count, but there must not be too many of them.
+const MOST_RUNS: u64 = 6 * KILLS;
 const PICTURES: u64 = 48;
 
 /// What a run without a kill gives.
@@ -29,6 +31,10 @@ fn expected(index: &Path) -> Expected {
         .collect()
 }
 
+fn cosine(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
 /// How many records there are; every one must be as it would be without kills.
 fn check(index: &Path, expected: &Expected, moment: &str) -> u64 {
     let found = records(index);
@@ -37,10 +43,15 @@ fn check(index: &Path, expected: &Expected, moment: &str) -> u64 {
             panic!("{moment}: a picture that does not exist: {}", record.id);
         };
         assert_eq!(record, whole, "{moment}");
-        let cosine: f32 = vector.iter().zip(right).map(|(a, b)| a * b).sum();
+        // A generation keeps vectors rounded, so they are compared by what they are for.
+        let own = cosine(vector, right);
+        let nearest = expected
+            .values()
+            .map(|(_, other)| cosine(vector, other))
+            .fold(-1.0, f32::max);
         assert!(
-            cosine > 0.9999,
-            "{moment}: {} has another vector: {cosine}",
+            own > 0.999 && own >= nearest,
+            "{moment}: {} has another vector: {own}",
             record.id
         );
     }
@@ -64,42 +75,51 @@ fn whenever_a_run_is_killed_what_was_committed_is_right_and_the_next_run_finishe
     let expected = expected(&whole);
     assert_eq!(expected.len() as u64, PICTURES);
 
-    let (mut kills_in_time, mut partial) = (0, 0);
-    for first in (0..KILLS).step_by(KILLS_AN_INDEX as usize) {
-        let index = env.path(format!("index-{first}"));
-        let mut kept = 0;
-        for seed in first..first + KILLS_AN_INDEX {
-            let mut random = Random(seed + 1);
-            random.next();
-            let after = length.mul_f64(f64::from(random.below(1000)) / 1000.0);
-            let moment = format!("seed {seed}, killed after {after:?}");
-            let mut running = env.start(BT_INDEX, &arguments(&index));
-            std::thread::sleep(after);
-            running.signal("KILL");
-            let status = running.0.wait().unwrap();
-            kills_in_time += u64::from(status.code().is_none());
-            let now = check(&index, &expected, &moment);
-            assert!(
-                now >= kept,
-                "{moment}: {kept} pictures were committed, {now} are there"
-            );
-            partial += u64::from(now > 0 && now < PICTURES);
-            kept = now;
-        }
-        let report = env.run(BT_INDEX, &arguments(&index)).expect(0).json();
-        assert_eq!(
-            report["unchanged"], kept,
-            "nothing is embedded twice: {report:#}"
+    let (mut kills, mut kills_here, mut partial, mut kept) = (0, 0, 0, 0);
+    let mut index = env.path("index-0");
+    for seed in 0..MOST_RUNS {
+        // What is left to do is shorter than a whole run.
+        let left = 0.3 + 0.7 * (PICTURES - kept) as f64 / PICTURES as f64;
+        let mut random = Random(seed + 1);
+        random.next();
+        let after = length.mul_f64(left * f64::from(random.below(1000)) / 1000.0);
+        let moment = format!("seed {seed}, killed after {after:?}");
+
+        let mut running = env.start(BT_INDEX, &arguments(&index));
+        std::thread::sleep(after);
+        running.signal("KILL");
+        let ended = running.0.wait().unwrap().code();
+        assert!(matches!(ended, None | Some(0)), "{moment}: {ended:?}");
+        let now = check(&index, &expected, &moment);
+        assert!(
+            now >= kept,
+            "{moment}: {kept} pictures were committed, {now} are there"
         );
-        assert_eq!(report["indexed"], PICTURES - kept, "{report:#}");
-        assert_eq!(check(&index, &expected, "at the end"), PICTURES);
-        let index = index.to_str().unwrap();
-        env.run(BT_INDEX, &["--verify", "--index", index]).expect(0);
+        partial += u64::from(now > 0 && now < PICTURES);
+        kept = now;
+        let hit = u64::from(ended.is_none());
+        (kills, kills_here) = (kills + hit, kills_here + hit);
+
+        if ended.is_some() || kills_here == KILLS_AN_INDEX || kills == KILLS {
+            let report = env.run(BT_INDEX, &arguments(&index)).expect(0).json();
+            assert_eq!(
+                report["unchanged"], kept,
+                "nothing is embedded twice: {report:#}"
+            );
+            assert_eq!(report["indexed"], PICTURES - kept, "{report:#}");
+            assert_eq!(check(&index, &expected, "at the end"), PICTURES);
+            env.run(BT_INDEX, &["--verify", "--index", index.to_str().unwrap()])
+                .expect(0);
+            index = env.path(format!("index-{}", seed + 1));
+            (kills_here, kept) = (0, 0);
+        }
+        if kills == KILLS {
+            eprintln!(
+                "{KILLS} kills in {} runs, {partial} left a part of the album",
+                seed + 1
+            );
+            return;
+        }
     }
-    eprintln!("{kills_in_time} of {KILLS} kills hit a run, {partial} left a part of the album");
-    assert!(
-        kills_in_time >= KILLS / 2,
-        "the machine was so fast that {kills_in_time} kills hit"
-    );
-    assert!(length < Duration::from_secs(60), "a run takes {length:?}");
+    panic!("only {kills} of {MOST_RUNS} runs were killed before their end");
 }

@@ -1,6 +1,10 @@
 //! A folder of one's own, small pictures drawn into it, and the programs run on it as a user runs them:
 //! what every story in tests/ begins with.
-#![allow(dead_code, reason = "each test program uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test program uses its own part"
+)]
 
 use std::ffi::OsStr;
 use std::fmt;
