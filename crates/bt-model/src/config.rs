@@ -291,7 +291,7 @@ impl Raw {
                 {
                     return Err(format!("`{place}pruned_heads` is not supported"));
                 }
-                if !DEAD.contains(&name.as_str()) {
+                if !DEAD.split_whitespace().any(|dead| dead == name) {
                     warnings.push(format!(
                         "config.json: `{place}{name}` is not known and has no effect"
                     ));
@@ -417,97 +417,26 @@ fn eps(field: &str, value: Option<f64>) -> std::result::Result<f64, String> {
 /// Fields without effect on inference: transformers' bookkeeping, training options, what the public
 /// checkpoints carry, and options whose either value gives the same result (`share_layernorm` only adds
 /// weights that the multimodal path never reads; the vision tower ignores `hidden_act`).
-const DEAD: &[&str] = &[
-    "_attn_implementation_autoset",
-    "_name_or_path",
-    "add_cross_attention",
-    "architectures",
-    "attention_probs_dropout_prob",
-    "attn_implementation",
-    "auto_map",
-    "bad_words_ids",
-    "begin_suppress_tokens",
-    "bos_token_id",
-    "chunk_size_feed_forward",
-    "classifier_dropout",
-    "cross_attention_hidden_size",
-    "decoder_start_token_id",
-    "diversity_penalty",
-    "do_sample",
-    "drop_rate",
-    "dtype",
-    "early_stopping",
-    "encoder_no_repeat_ngram_size",
-    "eos_token_id",
-    "exponential_decay_length_penalty",
-    "finetuning_task",
-    "forced_bos_token_id",
-    "forced_eos_token_id",
-    "gradient_checkpointing",
-    "head_hidden_scale",
-    "hidden_act",
-    "hidden_dropout_prob",
-    "id2label",
-    "image_size",
-    "init_layernorm_from_vision_encoder",
-    "init_layernorm_from_vit",
-    "initializer_factor",
-    "initializer_range",
-    "input_image_embed_size",
-    "input_text_embed_size",
-    "is_decoder",
-    "is_encoder_decoder",
-    "label2id",
-    "length_penalty",
-    "max_length",
-    "max_text_len",
-    "min_length",
-    "mlp_ratio",
-    "model_type",
-    "no_repeat_ngram_size",
-    "num_attention_heads",
-    "num_beam_groups",
-    "num_beams",
-    "num_return_sequences",
-    "output_attentions",
-    "output_hidden_states",
-    "output_scores",
-    "pad_token_id",
-    "position_embedding_type",
-    "prefix",
-    "problem_type",
-    "pruned_heads",
-    "remove_invalid_values",
-    "repetition_penalty",
-    "return_dict",
-    "return_dict_in_generate",
-    "sep_token_id",
-    "share_layernorm",
-    "stop_gradient",
-    "suppress_tokens",
-    "task_specific_params",
-    "temperature",
-    "text_config_dict",
-    "tf_legacy_loss",
-    "tie_encoder_decoder",
-    "tie_word_embeddings",
-    "tokenizer_class",
-    "top_k",
-    "top_p",
-    "torch_dtype",
-    "torchscript",
-    "transformers_version",
-    "typical_p",
-    "use_bfloat16",
-    "use_cache",
-    "vision_config_dict",
-    "vit_layernorm_shared",
-    "vit_remove_last",
-    "vocab_size",
-    "intermediate_size",
-    "max_position_embeddings",
-    "type_vocab_size",
-];
+const DEAD: &str = "
+    _attn_implementation_autoset _name_or_path add_cross_attention architectures
+    attention_probs_dropout_prob attn_implementation auto_map bad_words_ids
+    begin_suppress_tokens bos_token_id chunk_size_feed_forward classifier_dropout
+    cross_attention_hidden_size decoder_start_token_id diversity_penalty do_sample drop_rate
+    dtype early_stopping encoder_no_repeat_ngram_size eos_token_id
+    exponential_decay_length_penalty finetuning_task forced_bos_token_id forced_eos_token_id
+    gradient_checkpointing head_hidden_scale hidden_act hidden_dropout_prob id2label image_size
+    init_layernorm_from_vision_encoder init_layernorm_from_vit initializer_factor
+    initializer_range input_image_embed_size input_text_embed_size intermediate_size is_decoder
+    is_encoder_decoder label2id length_penalty max_length max_position_embeddings max_text_len
+    min_length mlp_ratio model_type no_repeat_ngram_size num_attention_heads num_beam_groups
+    num_beams num_return_sequences output_attentions output_hidden_states output_scores
+    pad_token_id position_embedding_type prefix problem_type pruned_heads remove_invalid_values
+    repetition_penalty return_dict return_dict_in_generate sep_token_id share_layernorm
+    stop_gradient suppress_tokens task_specific_params temperature text_config_dict
+    tf_legacy_loss tie_encoder_decoder tie_word_embeddings tokenizer_class top_k top_p
+    torch_dtype torchscript transformers_version type_vocab_size typical_p use_bfloat16
+    use_cache vision_config_dict vit_layernorm_shared vit_remove_last vocab_size
+";
 
 #[cfg(test)]
 mod tests {
