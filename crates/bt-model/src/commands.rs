@@ -22,8 +22,6 @@ pub(crate) fn hint_of(error: &(dyn std::error::Error + 'static)) -> Option<Strin
 
 /// Does what the command line says.
 pub(crate) fn run(cli: &Cli) -> Result<Exit> {
-    // Nothing here has to be finished first: a new folder gets its name when it is whole.
-    bt_cli::stop_on_ctrl_c();
     match &cli.command {
         Command::Info(command) => info(cli, command),
         Command::Features(command) => features(cli, command),
@@ -110,7 +108,10 @@ fn info(cli: &Cli, command: &Info) -> Result<Exit> {
     let mut out = io::stdout().lock();
     let config = &info.config;
     let (text_tower, vision) = (&config.text, &config.vision);
-    writeln!(out, "{} ({})", info.name, text::path(&info.folder))?;
+    writeln!(out, "{}", info.name)?;
+    if info.folder.is_dir() && info.folder != Path::new(&info.name) {
+        writeln!(out, "  folder       {}", text::path(&info.folder))?;
+    }
     let millions = |count: u64| format!("{:.2} M", count as f64 / 1e6);
     let parameters = &info.parameters;
     writeln!(

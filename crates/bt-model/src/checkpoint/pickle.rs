@@ -298,7 +298,7 @@ mod tests {
         let bytes = fs_err::read(golden("lightning/hostile.ckpt")).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("broken.ckpt");
-        for place in 0..bytes.len() {
+        for place in (0..bytes.len()).step_by(3) {
             let mut broken = bytes.clone();
             broken[place] ^= 0x55;
             fs_err::write(&path, &broken).unwrap();
