@@ -162,10 +162,10 @@ impl ImageProcessor {
         let Some(shorter) = self.shorter else {
             return self.crop(picture);
         };
-        if self.fit == Fit::Patch {
-            if let Some(middle) = middle_of_a_strip(picture) {
-                return self.process(&middle);
-            }
+        if self.fit == Fit::Patch
+            && let Some(middle) = middle_of_a_strip(picture)
+        {
+            return self.process(&middle);
         }
         let limit = match self.fit {
             Fit::Reference => Some((1333.0 / 800.0 * f64::from(shorter)).floor()),
@@ -333,7 +333,7 @@ fn values(scale: Option<f64>, normal: Option<([f32; 3], [f32; 3])>) -> [[f32; 25
 }
 
 const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
-const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
+const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 
 /// What is read of preprocessor_config.json; the public files hold dozens of training options besides.
 #[derive(Deserialize)]
@@ -435,17 +435,36 @@ mod tests {
     #[test]
     fn the_window_is_what_the_model_is_shown() {
         let window = |json, fit, width, height| {
-            let Window { x, y, width, height } =
-                processor(json, 288, fit).unwrap().window(width, height);
+            let Window {
+                x,
+                y,
+                width,
+                height,
+            } = processor(json, 288, fit).unwrap().window(width, height);
             [x, y, width, height].map(|value| (value * 100.0).round() / 100.0)
         };
         // 16:9 becomes 448 x 256: the sides are cut, and black is seen above and below.
-        assert_eq!(window("{}", Fit::Reference, 1600, 900), [285.71, -56.25, 1028.57, 1012.5]);
-        assert_eq!(window("{}", Fit::Patch, 1200, 900), [150.0, 0.0, 900.0, 900.0]);
-        assert_eq!(window("{}", Fit::Squeeze, 1600, 900), [0.0, 0.0, 1600.0, 900.0]);
-        assert_eq!(window("{}", Fit::Patch, 9000, 900), [4050.0, 0.0, 900.0, 900.0]);
+        assert_eq!(
+            window("{}", Fit::Reference, 1600, 900),
+            [285.71, -56.25, 1028.57, 1012.5]
+        );
+        assert_eq!(
+            window("{}", Fit::Patch, 1200, 900),
+            [150.0, 0.0, 900.0, 900.0]
+        );
+        assert_eq!(
+            window("{}", Fit::Squeeze, 1600, 900),
+            [0.0, 0.0, 1600.0, 900.0]
+        );
+        assert_eq!(
+            window("{}", Fit::Patch, 9000, 900),
+            [4050.0, 0.0, 900.0, 900.0]
+        );
         let as_it_is = r#"{"do_resize": false}"#;
-        assert_eq!(window(as_it_is, Fit::Reference, 400, 288), [56.0, 0.0, 288.0, 288.0]);
+        assert_eq!(
+            window(as_it_is, Fit::Reference, 400, 288),
+            [56.0, 0.0, 288.0, 288.0]
+        );
         assert_eq!(window("{}", Fit::Reference, 0, 5), [0.0, 0.0, 0.0, 5.0]);
     }
 
@@ -590,7 +609,7 @@ mod tests {
                 RgbImage::new(288, 288),
                 [-1.792_262_7, -1.752_097_2, -1.480_219_8],
             ),
-            (white(288, 288), [1.930_336_2, 2.074_883_9, 2.145_897_0]),
+            (white(288, 288), [1.930_336_2, 2.074_884, 2.145_897]),
         ] {
             let pixels = processor.process(&picture);
             for (channel, expected) in expected.into_iter().enumerate() {
