@@ -145,7 +145,12 @@ fn put(row: usize, embedding: &[f32]) -> Change {
         about: About {
             width: 4000,
             height: 3000,
-            format: if row % 100 == 0 { "png" } else { "jpeg" }.into(),
+            format: if row.is_multiple_of(100) {
+                "png"
+            } else {
+                "jpeg"
+            }
+            .into(),
             ..About::default()
         },
     };

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use candle_core::{Device, Result, Tensor};
 
 /// Prints `NAME<tab>VALUE<tab>UNIT`, the form that peers/peers.py prints too.
-pub fn row(name: &str, value: f64, unit: &str) {
+pub(crate) fn row(name: &str, value: f64, unit: &str) {
     println!("{name}\t{value:.3}\t{unit}");
 }
 
 /// The shortest of `runs` runs after one to warm up.
-pub fn best(runs: usize, mut work: impl FnMut()) -> Duration {
+pub(crate) fn best(runs: usize, mut work: impl FnMut()) -> Duration {
     work();
     (0..runs)
         .map(|_| {
@@ -27,25 +27,25 @@ pub fn best(runs: usize, mut work: impl FnMut()) -> Duration {
 }
 
 /// The value behind `--flag` on the command line, else the default.
-pub fn argument(flag: &str, default: &str) -> String {
+pub(crate) fn argument(flag: &str, default: &str) -> String {
     let mut arguments = std::env::args().skip_while(|argument| argument != flag);
     arguments.nth(1).unwrap_or_else(|| default.to_owned())
 }
 
 /// Sizes of a public body.
 #[derive(Clone, Copy)]
-pub struct Body {
-    pub hidden: usize,
-    pub heads: usize,
-    pub tower_layers: usize,
-    pub cross_layers: usize,
-    pub image: usize,
-    pub patch: usize,
-    pub vocabulary: usize,
+pub(crate) struct Body {
+    pub(crate) hidden: usize,
+    pub(crate) heads: usize,
+    pub(crate) tower_layers: usize,
+    pub(crate) cross_layers: usize,
+    pub(crate) image: usize,
+    pub(crate) patch: usize,
+    pub(crate) vocabulary: usize,
 }
 
 /// BridgeTower-base.
-pub const BASE: Body = Body {
+pub(crate) const BASE: Body = Body {
     hidden: 768,
     heads: 12,
     tower_layers: 12,
@@ -56,7 +56,7 @@ pub const BASE: Body = Body {
 };
 
 /// BridgeTower-large.
-pub const LARGE: Body = Body {
+pub(crate) const LARGE: Body = Body {
     hidden: 1024,
     heads: 16,
     tower_layers: 24,
@@ -67,7 +67,7 @@ pub const LARGE: Body = Body {
 };
 
 /// Writes a checkpoint folder of that size with random weights, ITC and ITM heads, and mini's tokenizer.
-pub fn write_random_checkpoint(folder: &Path, body: Body) -> Result<()> {
+pub(crate) fn write_random_checkpoint(folder: &Path, body: Body) -> Result<()> {
     let Body { hidden: d, .. } = body;
     let mut tensors = Random::default();
     let vision = "bridgetower.vision_model.visual";

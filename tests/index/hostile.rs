@@ -256,7 +256,7 @@ fn a_full_disk_ends_the_run_with_a_hint_and_what_was_committed_is_kept() {
 #[track_caller]
 fn finishes_after(env: &TestEnv, ran: &Ran) {
     let kept = env.records().len() as u64;
-    assert!(kept >= 1 && kept < 60, "{kept} pictures: {ran}");
+    assert!((1..60).contains(&kept), "{kept} pictures: {ran}");
     let report = env.report(&["album"]);
     assert_counts(&report, &[("indexed", 60 - kept), ("unchanged", kept)]);
     let ran = env.bt_index(&["--verify"]).expect(0);
