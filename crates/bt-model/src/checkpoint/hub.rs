@@ -15,6 +15,7 @@ pub use error::HubError;
 pub use settings::{Hub, Token};
 
 use super::Event;
+use super::names::is_plain;
 use crate::error::Result;
 use cache::Local;
 use transfer::Client;
@@ -53,14 +54,14 @@ impl Hub {
         on: &mut dyn FnMut(Event),
     ) -> Result<PathBuf> {
         let parts: Vec<&str> = repo_id.split('/').collect();
-        if parts.len() > 2 || !parts.iter().all(|part| cache::is_plain_name(part)) {
+        if parts.len() > 2 || !parts.iter().all(|part| is_plain(part)) {
             return Err(HubError::BadId {
                 id: repo_id.to_owned(),
             }
             .into());
         }
         let revision = revision.unwrap_or("main");
-        if !revision.split('/').all(cache::is_plain_name) {
+        if !revision.split('/').all(is_plain) {
             let repo = repo_id.to_owned();
             return Err(HubError::NoSuchRevision {
                 repo,
@@ -99,11 +100,7 @@ impl Hub {
         for file in needed(repo_id, &listing.files)? {
             let path = client.download(&local, commit, file, on)?;
             if file == INDEX {
-                let shards = cache::shards(&path).map_err(|what| crate::Error::BadFile {
-                    path: path.clone(),
-                    what,
-                })?;
-                for shard in shards {
+                for shard in super::shards(&path)? {
                     client.download(&local, commit, &shard, on)?;
                 }
             }

@@ -10,6 +10,7 @@ pub(crate) mod weights;
 pub(crate) mod write;
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
@@ -276,42 +277,48 @@ fn read_optional(path: &Path) -> Result<Option<String>> {
 
 /// model.safetensors, or the shards that model.safetensors.index.json lists, or pytorch_model.bin.
 fn find_weights(folder: &Path) -> Result<Option<WeightFiles>> {
-    #[derive(serde::Deserialize)]
-    struct Index {
-        weight_map: std::collections::BTreeMap<String, String>,
-    }
     let single = folder.join("model.safetensors");
     if single.is_file() {
         return Ok(Some(WeightFiles::Safetensors(vec![single])));
     }
-    let index_path = folder.join("model.safetensors.index.json");
-    if let Some(text) = read_optional(&index_path)? {
-        let bad = |what: String| Error::BadFile {
-            path: index_path.clone(),
-            what,
-        };
-        let index: Index = serde_json::from_str(&text)
-            .map_err(|cause| bad(format!("not an index of shards: {cause}")))?;
-        let shards: std::collections::BTreeSet<&String> = index.weight_map.values().collect();
-        let mut paths = Vec::with_capacity(shards.len());
-        for shard in shards {
-            // A shard is a sibling: a name with a folder in it could reach anything on the machine.
-            if Path::new(shard).components().count() != 1 || shard.starts_with("..") {
-                return Err(bad(format!(
-                    "`{shard}` is not the name of a file beside it"
-                )));
-            }
-            let path = folder.join(shard);
-            if !path.is_file() {
-                return Err(bad(format!("it lists `{shard}`, which is not there")));
-            }
-            paths.push(path);
-        }
-        if paths.is_empty() {
-            return Err(bad("it lists no file".to_owned()));
+    let index = folder.join("model.safetensors.index.json");
+    if index.is_file() {
+        let paths: Vec<PathBuf> = shards(&index)?
+            .into_iter()
+            .map(|shard| folder.join(shard))
+            .collect();
+        if let Some(missing) = paths.iter().find(|path| !path.is_file()) {
+            let name = missing.file_name().unwrap_or_default().to_string_lossy();
+            let what = format!("it lists `{name}`, which is not there");
+            return Err(Error::BadFile { path: index, what });
         }
         return Ok(Some(WeightFiles::Safetensors(paths)));
     }
     let pickle = folder.join("pytorch_model.bin");
     Ok(pickle.is_file().then_some(WeightFiles::Pickle(pickle)))
+}
+
+/// Names of the files that a model.safetensors.index.json spreads the weights over, each once.
+fn shards(index: &Path) -> Result<BTreeSet<String>> {
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let bad = |what: String| Error::BadFile {
+        path: index.to_owned(),
+        what,
+    };
+    let parsed: Index = serde_json::from_slice(&fs_err::read(index)?)
+        .map_err(|cause| bad(format!("not an index of shards: {cause}")))?;
+    let shards: BTreeSet<String> = parsed.weight_map.into_values().collect();
+    // A shard is a sibling: a name with a folder in it could reach anything on the machine.
+    if let Some(stranger) = shards.iter().find(|shard| !names::is_plain(shard)) {
+        return Err(bad(format!(
+            "`{stranger}` is not the name of a file beside it"
+        )));
+    }
+    if shards.is_empty() {
+        return Err(bad("it lists no file".to_owned()));
+    }
+    Ok(shards)
 }

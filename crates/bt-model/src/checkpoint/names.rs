@@ -28,6 +28,15 @@ pub(crate) struct HubId {
     pub(crate) revision: Option<String>,
 }
 
+/// Whether a text from outside can be one component of a path and nothing else.
+pub(crate) fn is_plain(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with('.')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
 /// A public name (with or without `bridgetower-`) or `owner/name[@revision]`; `None` if it is neither.
 pub(crate) fn hub_id(spec: &str) -> Option<HubId> {
     let (name, revision) = match spec.split_once('@') {
@@ -43,14 +52,7 @@ pub(crate) fn hub_id(spec: &str) -> Option<HubId> {
         });
     }
     let (owner, repo) = name.split_once('/')?;
-    let good = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with('.')
-            && part
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
-    };
-    (good(owner) && good(repo)).then(|| HubId {
+    (is_plain(owner) && is_plain(repo)).then(|| HubId {
         repo: name.to_owned(),
         revision,
     })

@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn recall_counts_the_first_right_place() {
         // Right at places 1, 3 and 7, and nowhere.
-        let mut rankings = vec![[false; 10]; 4];
+        let mut rankings = [[false; 10]; 4];
         rankings[0][0] = true;
         rankings[1][2] = true;
         rankings[2][6] = true;

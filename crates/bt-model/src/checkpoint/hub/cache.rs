@@ -15,9 +15,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use fs_err as fs;
 use fs_err::File;
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
-use serde::Deserialize;
 
-use super::{CONFIG, Event, INDEX, PROCESSOR, SAFETENSORS, TORCH};
+use super::{CONFIG, Event, PROCESSOR};
+use crate::checkpoint::find_weights;
 use crate::error::Result;
 
 /// Folder of a repository inside the cache.
@@ -55,10 +55,7 @@ impl<'a> Local<'a> {
         }
         let folder = self.repo.pointer_path(commit);
         let has = |file: &str| folder.join(file).is_file();
-        let weights = has(SAFETENSORS) || has(TORCH) || {
-            let shards = shards(&folder.join(INDEX)).unwrap_or_default();
-            !shards.is_empty() && shards.iter().all(|file| has(file))
-        };
+        let weights = matches!(find_weights(&folder), Ok(Some(_)));
         let tokenizer = has("tokenizer.json") || (has("vocab.json") && has("merges.txt"));
         let processor =
             even_without_processor || has(PROCESSOR) || self.absent(commit, PROCESSOR).is_file();
@@ -135,32 +132,6 @@ impl<'a> Local<'a> {
         fs::write(&aside, commit)?;
         Ok(fs::rename(aside, path)?)
     }
-}
-
-/// The files that model.safetensors.index.json spreads the weights over; none is outside its folder.
-pub(super) fn shards(index: &Path) -> Result<Vec<String>, String> {
-    #[derive(Deserialize)]
-    struct Index {
-        weight_map: std::collections::BTreeMap<String, String>,
-    }
-    let text = fs::read(index).map_err(|error| error.to_string())?;
-    let index: Index = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
-    let mut files: Vec<String> = index.weight_map.into_values().collect();
-    files.sort();
-    files.dedup();
-    match files.iter().find(|name| !is_plain_name(name)) {
-        Some(name) => Err(format!("`{name}` is not the name of a file beside it")),
-        None => Ok(files),
-    }
-}
-
-/// Whether a text from outside can be one component of a path.
-pub(super) fn is_plain_name(name: &str) -> bool {
-    !name.is_empty()
-        && !name.starts_with('.')
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
 /// Whether a text is the name of a commit.

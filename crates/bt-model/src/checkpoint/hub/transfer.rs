@@ -15,6 +15,7 @@ use super::cache::{self, Local};
 use super::settings::MAX_PAUSE;
 use super::{Event, Hub, HubError};
 use crate::checkpoint::known_names;
+use crate::checkpoint::names::is_plain;
 use crate::error::Result;
 
 /// So much new data shows that a connection works, and the count of failures starts anew.
@@ -211,7 +212,7 @@ impl<'a> Client<'a> {
                 .unwrap_or_default()
                 .trim_start_matches("W/")
                 .trim_matches('"');
-            if !cache::is_plain_name(etag) {
+            if !is_plain(etag) {
                 return Err(self.not_a_hub(format!("{url} has no usable ETag")).into());
             }
             // The length of a redirection is that of its own page.
