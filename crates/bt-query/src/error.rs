@@ -63,10 +63,10 @@ pub enum Error {
     },
     /// The loaded model is not the one that made the vectors.
     #[error(
-        "the index was made with another `{spec}`: its fingerprint is {expected}, that of the model here is {found}"
+        "the index was made with another model than `{spec}`: that one has the fingerprint {expected:.12}, this one {found:.12}"
     )]
     OtherModel {
-        /// What the user calls the model.
+        /// What was loaded.
         spec: String,
         /// Fingerprint in the index.
         expected: String,

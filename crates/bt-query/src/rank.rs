@@ -6,6 +6,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+use bt_model::{Calibration, Platt};
 use bt_store::Record;
 
 use crate::answer::{Found, Score, Why};
@@ -46,50 +47,18 @@ pub(crate) fn score(
     let judges_text = plan.rerank.is_some_and(|rerank| rerank.text);
     let text = query.words().is_some();
     for candidate in candidates {
-        let id = candidate.record.id;
-        if let Some(logits) = &candidate.logits {
-            let (positive, negatives) = if judges_text {
-                (logits.first().copied(), logits.get(1..).unwrap_or_default())
-            } else {
-                (None, logits.as_slice())
-            };
-            let scale = |raw: f32| calibration.rerank.slope * raw + calibration.rerank.intercept;
-            let cosines = candidate.with_negatives.iter().copied().map(Some);
-            let mut ln_unseen = 0.0;
-            for (logit, cosine) in negatives.iter().zip(cosines.chain(std::iter::repeat(None))) {
-                let raw = calibration.rank_score(*logit, cosine);
-                candidate.why.not.push(calibration.rerank.probability(raw));
-                ln_unseen += ln_sigmoid(-f64::from(scale(raw)));
-            }
-            candidate.why.itm_logit = positive;
-            let unseen: f32 = candidate.why.not.iter().map(|seen| 1.0 - seen).product();
-            if let Some(logit) = positive {
-                let own = calibration.rank_score(logit, candidate.with_text);
-                // With a picture in the query, what the picture adds decides the order as well.
-                let raw = match candidate.with_text {
-                    Some(_) => calibration.rank_score(logit, candidate.why.cosine),
-                    None => own,
-                };
-                candidate.score = Score::Match(calibration.rerank.probability(own) * unseen);
-                candidate.why.rerank_score = Some(if candidate.why.not.is_empty() {
-                    f64::from(raw)
-                } else {
-                    ln_sigmoid(f64::from(scale(raw))) + ln_unseen
-                });
-            } else {
-                let similarity = candidate.why.cosine.unwrap_or(0.0) * unseen;
-                candidate.score = Score::Similarity(similarity);
-                candidate.why.rerank_score = Some(f64::from(similarity));
-            }
+        if let Some(logits) = candidate.logits.take() {
+            score_reranked(candidate, &logits, judges_text, calibration);
+            candidate.logits = Some(logits);
         } else if let (true, Some(platt), Some(cosine)) =
             (text, calibration.embedding, candidate.with_text)
         {
-            let unseen: f32 = candidate
+            let ln_unseen: f64 = candidate
                 .with_negatives
                 .iter()
-                .map(|cosine| 1.0 - platt.probability(*cosine))
-                .product();
-            candidate.score = Score::Match(platt.probability(cosine) * unseen);
+                .map(|cosine| ln_unseen(scaled(platt, *cosine), calibration.threshold))
+                .sum();
+            candidate.score = Score::Match(platt.probability(cosine) * ln_unseen.exp() as f32);
         } else if let Some(cosine) = candidate.why.cosine {
             candidate.score = Score::Similarity(cosine);
         }
@@ -97,11 +66,63 @@ pub(crate) fn score(
         if candidate.score.value().is_nan() || sorted_by.is_nan() {
             return Err(Error::NotANumber {
                 stage: "the calibration",
-                id,
+                id: candidate.record.id,
             });
         }
     }
     Ok(())
+}
+
+fn score_reranked(
+    candidate: &mut Candidate,
+    logits: &[f32],
+    judges_text: bool,
+    calibration: &Calibration,
+) {
+    let (positive, negatives) = match logits.split_first() {
+        Some((first, rest)) if judges_text => (Some(*first), rest),
+        _ => (None, logits),
+    };
+    candidate.why.itm_logit = positive;
+    let cosines = candidate.with_negatives.iter().copied().map(Some);
+    let mut unseen = 0.0;
+    for (logit, cosine) in negatives.iter().zip(cosines.chain(std::iter::repeat(None))) {
+        let raw = calibration.rank_score(*logit, cosine);
+        candidate.why.not.push(calibration.rerank.probability(raw));
+        unseen += ln_unseen(scaled(calibration.rerank, raw), calibration.threshold);
+    }
+    let factor = unseen.exp() as f32;
+    if let Some(logit) = positive {
+        let own = calibration.rank_score(logit, candidate.with_text);
+        // With a picture in the query, what the picture adds decides the order as well.
+        let raw = match candidate.with_text {
+            Some(_) => calibration.rank_score(logit, candidate.why.cosine),
+            None => own,
+        };
+        candidate.score = Score::Match(calibration.rerank.probability(own) * factor);
+        candidate.why.rerank_score = Some(if negatives.is_empty() {
+            f64::from(raw)
+        } else {
+            ln_sigmoid(scaled(calibration.rerank, raw)) + unseen
+        });
+    } else {
+        let similarity = candidate.why.cosine.unwrap_or(0.0) * factor;
+        candidate.score = Score::Similarity(similarity);
+        candidate.why.rerank_score = Some(f64::from(similarity));
+    }
+}
+
+/// The logit whose logistic function is the calibrated probability.
+fn scaled(platt: Platt, raw: f32) -> f64 {
+    f64::from(platt.slope * raw + platt.intercept)
+}
+
+/// Logarithm of what is left of a result that shows, with this logit, what should not be seen: a half
+/// where the model begins to take it for a match. A measured probability of that is cautious (most
+/// pictures show nothing of what is asked), and half a suspicion is enough to leave something out.
+fn ln_unseen(seen: f64, threshold: f32) -> f64 {
+    let threshold = f64::from(threshold).clamp(1e-6, 1.0 - 1e-6);
+    ln_sigmoid((threshold / (1.0 - threshold)).ln() - seen)
 }
 
 /// Logarithm of the logistic function, without overflow: keeps apart what a probability in f32 does not.

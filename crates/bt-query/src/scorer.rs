@@ -67,7 +67,7 @@ impl Models {
                 return Ok(());
             }
             Err(Error::OtherModel {
-                spec: reference.spec.clone(),
+                spec: encoder.choice().spec.clone(),
                 expected: reference.id.0.clone(),
                 found: encoder.id().to_owned(),
             })

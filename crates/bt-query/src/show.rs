@@ -60,14 +60,23 @@ pub(crate) fn results(
 
 /// Whether small pictures are drawn: only ever on a terminal.
 fn draws(thumbnails: When) -> bool {
-    let can =
-        || viuer::is_iterm_supported() || viuer::get_kitty_support() != viuer::KittySupport::None;
     std::io::stdout().is_terminal()
         && match thumbnails {
             When::Never => false,
             When::Always => true,
-            When::Auto => std::io::stdin().is_terminal() && can(),
+            When::Auto => viuer::is_iterm_supported() || speaks_kitty(),
         }
+}
+
+/// Whether the terminal says by its name that it knows kitty's graphics. Asking a terminal that does not
+/// answer would wait for ever.
+fn speaks_kitty() -> bool {
+    let says = |variable: &str, names: &[&str]| {
+        let value = std::env::var(variable).unwrap_or_default().to_lowercase();
+        names.iter().any(|name| value.contains(name))
+    };
+    std::io::stdin().is_terminal()
+        && (says("TERM", &["kitty", "ghostty"]) || says("TERM_PROGRAM", &["ghostty", "wezterm"]))
 }
 
 fn thumbnail(found: &Found) {
@@ -78,6 +87,7 @@ fn thumbnail(found: &Found) {
         absolute_offset: false,
         x: 5,
         width: Some(COLUMNS),
+        use_kitty: speaks_kitty(),
         ..viuer::Config::default()
     };
     if let Ok(opened) = open(&found.record, Some(EDGE)) {

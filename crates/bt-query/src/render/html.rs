@@ -171,7 +171,7 @@ fn card(page: &mut String, index: usize, card: &Card<'_>, threshold: f32, explai
             format!(
                 "<meter min=\"0\" max=\"1\" low=\"{threshold:.3}\" high=\"{threshold:.3}\" optimum=\"1\" \
                  value=\"{probability:.3}\">{}</meter>\n",
-                percent(probability)
+                escaped(&percent(probability))
             ),
         ),
         Score::Similarity(cosine) => (false, format!("similarity {cosine:.2}"), String::new()),
@@ -179,8 +179,9 @@ fn card(page: &mut String, index: usize, card: &Card<'_>, threshold: f32, explai
     };
     let _ = writeln!(
         page,
-        "<div class=\"score{}\"><b>{score}</b><span>{}</span></div>\n{bar}<div class=\"name\">{}</div>",
+        "<div class=\"score{}\"><b>{}</b><span>{}</span></div>\n{bar}<div class=\"name\">{}</div>",
         if good { " good" } else { "" },
+        escaped(&score),
         found.rank,
         link(path.as_deref(), &name),
     );
