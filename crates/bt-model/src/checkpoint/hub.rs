@@ -6,6 +6,7 @@
 
 mod cache;
 mod error;
+mod part;
 mod settings;
 mod transfer;
 
