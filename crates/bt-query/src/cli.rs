@@ -2,7 +2,7 @@
 //! printed is in `show.rs`.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result};
 use bt_cli::{Exit, Progress, hinted};
@@ -304,7 +304,7 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit> {
             .context("cannot limit the threads")?;
     }
     let header = Reader::header(&cli.index)?;
-    let progress = Progress::new("pictures", cli.quiet);
+    let progress = Bar::default();
     // Loading the model takes longest; the index and the query picture are read meanwhile.
     let (models, reader) = std::thread::scope(|scope| {
         let models = scope.spawn(|| cli.models(&header, &progress));
@@ -317,8 +317,9 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit> {
     let answer = search(&query, &reader, &models, &mut |step| {
         // A bar that is gone at once only flickers.
         if step.total > 50 {
-            progress.total(step.total as u64);
-            progress.done(step.done as u64);
+            let bar = progress.shown(cli.quiet);
+            bar.total(step.total as u64);
+            bar.done(step.done as u64);
         }
     });
     progress.finish();
@@ -386,7 +387,7 @@ impl Cli {
     }
 
     /// The models that the index names.
-    fn models(&self, header: &Header, progress: &Progress) -> Result<Models> {
+    fn models(&self, header: &Header, progress: &Bar) -> Result<Models> {
         let exec = Exec::parse(&self.device)?;
         let load = |reference: &ModelRef, spec: &str| -> Result<Encoder> {
             let fit = reference.fit.parse().map_err(|message: String| {
@@ -403,20 +404,22 @@ impl Cli {
             };
             let encoder = Encoder::load(&choice, &exec, &mut |event| match event {
                 bt_model::Event::Warning(warning) if !self.quiet => {
-                    progress.line(&format!("warning: {warning}"));
+                    anstream::eprintln!("warning: {warning}");
                 }
                 bt_model::Event::Download { file, done, total } => {
                     let of = total.map_or(String::new(), |total| {
                         format!(" of {}", bt_cli::text::bytes(total))
                     });
-                    progress.note(&format!(
+                    progress.shown(self.quiet).note(&format!(
                         "downloading {file}: {}{of}",
                         bt_cli::text::bytes(done)
                     ));
                 }
                 _ => {}
             });
-            progress.note("");
+            if let Some(bar) = progress.0.get() {
+                bar.note("");
+            }
             Ok(encoder?)
         };
         let spec = self.model.as_ref().unwrap_or(&header.model.spec);
@@ -495,6 +498,22 @@ impl Cli {
     fn say(&self, line: &str) {
         if !self.quiet {
             anstream::eprintln!("{line}");
+        }
+    }
+}
+
+/// A progress bar that is there only when there is something to wait for.
+#[derive(Default)]
+struct Bar(OnceLock<Progress>);
+
+impl Bar {
+    fn shown(&self, quiet: bool) -> &Progress {
+        self.0.get_or_init(|| Progress::new("pictures", quiet))
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = self.0.get() {
+            bar.finish();
         }
     }
 }
