@@ -207,7 +207,7 @@ pub(crate) struct Cli {
     #[arg(long, help_heading = "How fast, and with what", hide_short_help = true)]
     model: Option<String>,
 
-    /// Where the model runs: auto, cpu, cuda[:N] or metal[:N]
+    /// Where the model runs: auto, cpu, cuda or metal (cuda:1 is the second)
     #[arg(long, env = "BT_DEVICE", default_value = "auto")]
     #[arg(help_heading = "How fast, and with what", hide_env_values = true)]
     device: String,
