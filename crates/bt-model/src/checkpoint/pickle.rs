@@ -43,11 +43,34 @@ const HARMLESS_NAMES: &[&str] = &[
     "builtins.set",
 ];
 
+/// Objects that are put into one another, at most; a checkpoint with its optimizer has some ten thousand.
+const MOST_WRAPPED: usize = 200_000;
+
+/// Objects that are copied into and out of the pickle's memory, at most; a few hundred thousand are usual.
+const MOST_COPIED: usize = 2_000_000;
+
+/// Room for [`MOST_WRAPPED`] objects in one another, which are walked and dropped by recursion.
+const STACK_BYTES: usize = 256 << 20;
+
 /// Opens the tensors of `path`; those below `key` where the file is a dictionary of several things.
 ///
 /// # Errors
 /// Not a file of torch.save, not a dictionary of tensors, or something in it that has no place there.
 pub(crate) fn open(path: &Path, key: Option<&str>) -> Result<PthTensors> {
+    std::thread::scope(|scope| {
+        let reader = std::thread::Builder::new().stack_size(STACK_BYTES);
+        let reader = reader.spawn_scoped(scope, || open_here(path, key))?;
+        reader.join().unwrap_or_else(|_| {
+            let what = "its pickle makes no sense".to_owned();
+            Err(Error::BadFile {
+                path: path.to_owned(),
+                what,
+            })
+        })
+    })
+}
+
+fn open_here(path: &Path, key: Option<&str>) -> Result<PthTensors> {
     let bad = |what: String| Error::BadFile {
         path: path.to_owned(),
         what,
@@ -103,12 +126,48 @@ fn read(path: &Path) -> Result<(Object, BTreeMap<String, u64>)> {
     let mut bytes = Vec::new();
     let pickle = archive.by_index(index).map_err(not_torch)?;
     pickle.take(LARGEST_PICKLE).read_to_end(&mut bytes)?;
-    let mut stack = Stack::empty();
-    stack
-        .read_loop(&mut bytes.as_slice())
-        .and_then(|()| stack.finalize())
+    parse(&bytes)
         .map(|root| (root, entries))
         .map_err(|cause| bad(format!("its pickle cannot be read as data: {cause}")))
+}
+
+/// candle's reader, step by step, so that a short file cannot become an endless object.
+fn parse(mut bytes: &[u8]) -> candle_core::Result<Object> {
+    // The codes that wrap what is on the stack, and those that copy its top into or out of memory.
+    const WRAP: &[u8] = b"tRbQaesu\x81\x85\x86\x87";
+    const COPY: &[u8] = b"qrhj";
+    let mut stack = Stack::empty();
+    let (mut wrapped, mut copied) = (0_usize, 0_usize);
+    loop {
+        let code = bytes.first().copied().unwrap_or_default();
+        let done = stack.read(&mut bytes)?;
+        wrapped += usize::from(WRAP.contains(&code));
+        if COPY.contains(&code) {
+            copied += stack.stack().last().map_or(0, objects);
+        }
+        if wrapped > MOST_WRAPPED || copied > MOST_COPIED {
+            candle_core::bail!("it is wound up beyond what a checkpoint can be");
+        }
+        if done {
+            return stack.finalize();
+        }
+    }
+}
+
+/// Objects in `object`, itself included.
+fn objects(object: &Object) -> usize {
+    1 + match object {
+        Object::Tuple(parts) | Object::List(parts) => parts.iter().map(objects).sum(),
+        Object::Dict(pairs) => pairs
+            .iter()
+            .map(|(name, value)| objects(name) + objects(value))
+            .sum(),
+        Object::Reduce { callable, args } | Object::Build { callable, args } => {
+            objects(callable) + objects(args)
+        }
+        Object::PersistentLoad(id) => objects(id),
+        _ => 0,
+    }
 }
 
 fn entry<'a>(root: &'a Object, key: &str) -> Option<&'a Object> {
@@ -305,6 +364,28 @@ mod tests {
             let _ = open(&path, Some("state_dict"));
             fs_err::write(&path, &bytes[..place]).unwrap();
             assert!(open(&path, Some("state_dict")).is_err());
+        }
+    }
+
+    #[test]
+    fn a_pickle_that_would_fill_the_memory_or_the_stack_is_refused() {
+        let nested = [b"\x80\x02)".to_vec(), vec![0x85; 1 << 20], b".".to_vec()].concat();
+        let mut doubled = b"\x80\x02)q\x00".to_vec();
+        for level in 0..60 {
+            doubled.extend([b'h', level, b'h', level, 0x86, b'q', level + 1]);
+        }
+        doubled.push(b'.');
+        for bomb in [nested, doubled] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("bomb.ckpt");
+            let mut archive = zip::ZipWriter::new(fs_err::File::create(&path).unwrap());
+            let stored = zip::write::SimpleFileOptions::default()
+                .compression_method(zip::CompressionMethod::Stored);
+            archive.start_file("bomb/data.pkl", stored).unwrap();
+            std::io::Write::write_all(&mut archive, &bomb).unwrap();
+            archive.finish().unwrap();
+            let error = open(&path, None).map(drop).unwrap_err().to_string();
+            assert!(error.contains("wound up"), "{error}");
         }
     }
 }
