@@ -6,6 +6,7 @@ mod info;
 mod lightning;
 mod names;
 mod pickle;
+mod sizes;
 pub(crate) mod weights;
 pub(crate) mod write;
 
