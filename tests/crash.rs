@@ -18,8 +18,8 @@ const KILLS: u64 = 50;
 /// After so many kills of one index its run is let through to the end, and a new index is begun.
 const KILLS_AN_INDEX: u64 = 5;
 /// Runs that end before they are killed do not count, but there must not be too many of them.
-const MOST_RUNS: u64 = 6 * KILLS;
-const PICTURES: u64 = 48;
+const MOST_RUNS: u64 = 4 * KILLS;
+const PICTURES: u64 = 96;
 
 /// What a run without a kill gives.
 type Expected = BTreeMap<ContentHash, (Record, Vec<f32>)>;
@@ -71,7 +71,7 @@ fn whenever_a_run_is_killed_what_was_committed_is_right_and_the_next_run_finishe
     let whole = env.path("whole");
     let start = Instant::now();
     env.run(BT_INDEX, &arguments(&whole)).expect(0);
-    let length = start.elapsed();
+    let mut length = start.elapsed();
     let expected = expected(&whole);
     assert_eq!(expected.len() as u64, PICTURES);
 
@@ -97,6 +97,10 @@ fn whenever_a_run_is_killed_what_was_committed_is_right_and_the_next_run_finishe
         );
         partial += u64::from(now > 0 && now < PICTURES);
         kept = now;
+        if ended.is_some() {
+            // The first run was slower than they are now.
+            length = length.mul_f64(0.8);
+        }
         let hit = u64::from(ended.is_none());
         (kills, kills_here) = (kills + hit, kills_here + hit);
 

@@ -22,7 +22,7 @@ const MOST_LISTED: usize = 20;
 /// Walks the folders, recognises pictures by their content, embeds what is new, and keeps it in an index
 /// folder that `bt-search` reads. Run it again at any time: pictures that are unchanged, moved or copied
 /// are not embedded again. It may be stopped or killed at any moment: what was committed is kept (a
-/// commit is made every half second), and the next run goes on from there.
+/// commit is made five times a second), and the next run goes on from there.
 ///
 /// Captions are read from the pictures themselves (EXIF, XMP, IPTC) and from files beside them:
 /// photo.txt, photo.jpg.txt, photo.json, photo.jpg.json.

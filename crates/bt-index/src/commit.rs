@@ -16,7 +16,7 @@ use crate::ledger::Ledger;
 use crate::outcome::{Event, FileError, Outcome, Report};
 
 /// A kill loses at most so much finished work.
-const COMMIT_EVERY: Duration = Duration::from_millis(500);
+const COMMIT_EVERY: Duration = Duration::from_millis(200);
 /// At most so many changed records wait for a commit.
 pub(crate) const COMMIT_MOST: usize = 1024;
 /// A picture with more places than this is not asked whether the old ones are still there each time a
