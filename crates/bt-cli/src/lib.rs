@@ -12,5 +12,5 @@ pub mod text;
 pub use exit::Exit;
 pub use progress::Progress;
 pub use report::{Hinted, hinted, run};
-pub use settings::parse;
+pub use settings::{at_least_one, parse};
 pub use stop::stop_on_ctrl_c;

@@ -135,11 +135,11 @@ pub(crate) struct Cli {
 
     /// Pictures that the model embeds at once
     #[arg(long, value_name = "N", default_value_t = Effort::default().batch_size)]
-    #[arg(value_parser = at_least_one, help_heading = "The model", hide_short_help = true)]
+    #[arg(value_parser = bt_cli::at_least_one, help_heading = "The model", hide_short_help = true)]
     batch_size: usize,
 
     /// Threads that read and decode [default: all cores]
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = bt_cli::at_least_one)]
     #[arg(help_heading = "The model", hide_short_help = true)]
     threads: Option<usize>,
 
@@ -166,14 +166,6 @@ Exit codes:
 
 Every flag that takes a value may also stand in a settings file; `BT_INDEX`, `BT_MODEL` and
 `BT_DEVICE` in the environment win over the file, flags over both.";
-
-fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) => Err("at least 1".into()),
-        Ok(number) => Ok(number),
-        Err(error) => Err(format!("{error}")),
-    }
-}
 
 /// What to do next about an error of the libraries.
 pub(crate) fn hint_of(error: &(dyn std::error::Error + 'static)) -> Option<String> {

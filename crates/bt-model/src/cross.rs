@@ -8,8 +8,8 @@ use candle_core::Tensor;
 use crate::checkpoint::weights::Scope;
 use crate::config::{Config, Link, TextConfig};
 use crate::error::Result;
-use crate::model::{Probe, Stage};
 use crate::ops::{LayerNorm, Linear, Then, attention};
+use crate::probe::{Probe, Stage};
 use crate::tower::Need;
 use crate::tower::text::{FeedForward, SelfAttention};
 

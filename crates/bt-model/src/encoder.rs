@@ -10,9 +10,11 @@ use crate::calibration::Calibration;
 use crate::checkpoint::{Checkpoint, Event};
 use crate::error::{Error, Result};
 use crate::exec::Exec;
-use crate::heads::normalise;
-use crate::model::{BridgeTower, ImageStates, Need, TextStates, TokenBatch, rows};
+use crate::heads::{Heads, normalise};
+use crate::heat::{WordHeat, word_heat};
+use crate::model::{BridgeTower, ImageStates, Need, TextStates, rows};
 use crate::pixels::{Fit, ImageProcessor, Pixels, Window};
+use crate::token_batch::TokenBatch;
 use crate::tokenizer::{Tokenizer, Tokens};
 
 /// Rows of tokens or patches that go through a layer together: enough that reading its weights costs little,
@@ -29,19 +31,6 @@ pub struct ModelChoice {
     pub spec: String,
     /// How pictures become squares.
     pub fit: Fit,
-}
-
-/// Which heads a checkpoint has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Heads {
-    /// Contrastive text and image embeddings.
-    pub itc: bool,
-    /// Contrastive embedding of a text and a picture together.
-    pub itc_cross: bool,
-    /// Picture-text matching.
-    pub itm: bool,
-    /// Masked words.
-    pub mlm: bool,
 }
 
 /// An embedded text.
@@ -67,17 +56,6 @@ impl PictureStates {
             .map(|tensor| tensor.elem_count() * tensor.dtype().size_in_bytes())
             .sum()
     }
-}
-
-/// Where in a picture one word of a text was found.
-#[derive(Clone, Debug, PartialEq)]
-pub struct WordHeat {
-    /// The word as it stands in the text.
-    pub word: String,
-    /// Attention of the word's tokens over the patches, row-major, non-negative, summing to at most 1.
-    pub heat: Vec<f32>,
-    /// Patches in a row and in a column.
-    pub grid: usize,
 }
 
 /// Everything that the model says of one pair.
@@ -344,7 +322,7 @@ impl Encoder {
     /// Where the words of a text were found in a picture: the text's cross-attention over the patches,
     /// averaged over heads and cross layers, one map a word.
     pub fn word_heat(&self, text: &str, picture: &PictureStates) -> Result<Vec<WordHeat>> {
-        crate::heat::word_heat(
+        word_heat(
             &self.model,
             &self.tokenizer.encode(text)?,
             text,

@@ -7,6 +7,19 @@ use crate::config::{Config, ItcImageFrom};
 use crate::error::Result;
 use crate::ops::{Activation, LayerNorm, Linear, Then};
 
+/// Which heads a checkpoint has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Heads {
+    /// Contrastive text and image embeddings.
+    pub itc: bool,
+    /// Contrastive embedding of a text and a picture together.
+    pub itc_cross: bool,
+    /// Picture-text matching.
+    pub itm: bool,
+    /// Masked words.
+    pub mlm: bool,
+}
+
 /// `[tanh(Pt text[:, 0]) ; tanh(Pi image[:, 0])]`.
 #[derive(Debug)]
 pub(crate) struct Pooler {

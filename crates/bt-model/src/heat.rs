@@ -4,10 +4,22 @@ use std::ops::Range;
 
 use candle_core::{D, Tensor};
 
-use crate::encoder::WordHeat;
 use crate::error::Result;
-use crate::model::{BridgeTower, ImageStates, Need, Probe, Stage, TokenBatch, rows};
+use crate::model::{BridgeTower, ImageStates, Need, rows};
+use crate::probe::{Probe, Stage};
+use crate::token_batch::TokenBatch;
 use crate::tokenizer::Tokens;
+
+/// Where in a picture one word of a text was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WordHeat {
+    /// The word as it stands in the text.
+    pub word: String,
+    /// Attention of the word's tokens over the patches, row-major, non-negative, summing to at most 1.
+    pub heat: Vec<f32>,
+    /// Patches in a row and in a column.
+    pub grid: usize,
+}
 
 /// Sums the text's attention over the picture, averaged over heads, layer by layer.
 #[derive(Default)]

@@ -20,7 +20,9 @@ mod learn;
 mod model;
 mod ops;
 mod pixels;
+mod probe;
 mod resize;
+mod token_batch;
 mod tokenizer;
 mod tower;
 
@@ -31,12 +33,14 @@ pub use checkpoint::{
     convert,
 };
 pub use config::{Config, ItcImageFrom, Link, TextConfig, VisionConfig};
-pub use encoder::{
-    Encoder, Features, Heads, MaskChoice, ModelChoice, PictureStates, TextEmbedding, WordHeat,
-};
+pub use encoder::{Encoder, Features, MaskChoice, ModelChoice, PictureStates, TextEmbedding};
 pub use error::{Error, Kind, Result};
 pub use exec::Exec;
+pub use heads::Heads;
+pub use heat::WordHeat;
 pub use learn::{LearnEvent, LearnOptions, Learnt, ReadPicture, Recall, learn_heads};
-pub use model::{BridgeTower, Fused, ImageStates, Need, Probe, Stage, TextStates, TokenBatch};
+pub use model::{BridgeTower, Fused, ImageStates, Need, TextStates};
 pub use ops::Activation;
 pub use pixels::{Fit, ImageProcessor, Pixels, Window};
+pub use probe::{Probe, Stage};
+pub use token_batch::TokenBatch;

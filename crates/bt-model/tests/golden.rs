@@ -1,7 +1,7 @@
 //! The graph against reference tensors that transformers computed (tools/golden): every stage of every case,
 //! and the invariances that batching and caching rest on. One test a case folder and property, found by
 //! walking tests/golden, ../shared/golden (where it is there) and the folder that BT_GOLDEN_FULL names
-//! (a full-size case, or a folder of such; minutes and gigabytes).
+//! (a full-size case, or a folder of such; minutes and gigabytes). Into an empty one the base case is made.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, HashMap};
@@ -43,6 +43,9 @@ fn main() {
         None => println!("skipped: full-size cases (BT_GOLDEN_FULL names no folder)"),
         Some(folder) => {
             let folder = PathBuf::from(folder);
+            if !is_case(&folder) && cases(&folder).is_empty() {
+                make_base(&root, &folder);
+            }
             let cases = if is_case(&folder) {
                 vec![folder.clone()]
             } else {
@@ -61,6 +64,22 @@ fn main() {
         move || outcome(mini_is_exact(&mini)),
     ));
     libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// Makes the full-size base case with random weights (1.5 GB) by tools/golden, whose requirements.txt says
+/// what the Python that BT_PYTHON names (else `python3`) must have.
+fn make_base(root: &Path, folder: &Path) {
+    let python = std::env::var_os("BT_PYTHON").unwrap_or_else(|| "python3".into());
+    let made = std::process::Command::new(python)
+        .arg(root.join("tools/golden/make_golden.py"))
+        .arg(folder)
+        .args(["--only", "base"])
+        .status();
+    assert!(
+        made.is_ok_and(|status| status.success()),
+        "make_golden.py could not make the base case in `{}`",
+        folder.display()
+    );
 }
 
 /// What is true of every case.

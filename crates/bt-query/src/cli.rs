@@ -14,7 +14,7 @@ use bt_query::{
 use bt_store::{Collection, ContentHash, Filter, Header, ModelRef, Reader};
 use clap::{Parser, ValueEnum};
 
-use crate::show;
+use crate::show::{self, Form, When};
 
 /// Finds pictures by what they show
 ///
@@ -213,7 +213,7 @@ pub(crate) struct Cli {
     device: String,
 
     /// Threads [default: all cores]
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = bt_cli::at_least_one)]
     #[arg(help_heading = "How fast, and with what", hide_short_help = true)]
     threads: Option<usize>,
 }
@@ -233,17 +233,6 @@ Exit codes:
 Every flag that takes a value may also stand in a settings file; `BT_INDEX` and `BT_DEVICE` in the
 environment win over the file, flags over both.";
 
-/// Whether something is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum When {
-    /// Where it makes sense.
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
-}
-
 /// Order of results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Order {
@@ -251,25 +240,6 @@ enum Order {
     Relevance,
     /// Newest first.
     Date,
-}
-
-/// What is printed on standard output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// For people.
-    Text,
-    /// One document.
-    Json,
-    /// Paths, ended by NUL or by a line's end.
-    Paths { nul: bool },
-}
-
-fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) => Err("at least 1".into()),
-        Ok(number) => Ok(number),
-        Err(error) => Err(format!("{error}")),
-    }
 }
 
 /// What to do next about an error of the libraries.

@@ -7,8 +7,29 @@ use std::path::Path;
 use anyhow::Result;
 use bt_query::render::{html, json, paths, text};
 use bt_query::{Answer, Found, Query, Score, Scorer, open, sheet};
+use clap::ValueEnum;
 
-use crate::cli::{Form, When};
+/// Whether something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    /// Where it makes sense.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What is printed on standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// For people.
+    Text,
+    /// One document.
+    Json,
+    /// Paths, ended by NUL or by a line's end.
+    Paths { nul: bool },
+}
 
 /// A path as a person reads it: relative where that is shorter, harmless on a terminal.
 pub(crate) fn path(path: &Path) -> String {

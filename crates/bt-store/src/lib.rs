@@ -66,10 +66,12 @@ mod storage;
 mod terms;
 mod words;
 
+mod progress;
 mod reader;
 mod writer;
+pub use progress::Progress;
 pub use reader::Reader;
-pub use writer::{Progress, Stats, Writer};
+pub use writer::{Stats, Writer};
 mod verify;
 pub use verify::{Finding, verify};
 

@@ -23,6 +23,7 @@ use crate::generation;
 use crate::header;
 use crate::id::{ContentHash, GenerationId};
 use crate::lock::Lock;
+use crate::progress::Progress;
 use crate::record::{Change, Location, Record};
 use crate::segment::append::{self, Appender, ROLL_BYTES};
 use crate::segment::format::{FrameKind, MAX_DIM};
@@ -35,17 +36,6 @@ mod compact;
 /// A generation is due when so many changes came after the last one, or a twentieth of the pictures,
 /// whichever is more: until then they are searched exactly beside it.
 const DUE_AFTER: u64 = 1_000;
-
-/// What publishing is doing, for a progress line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// Which part: `vectors`, `graph`, `words`, ...
-    pub stage: &'static str,
-    /// Rows done.
-    pub done: u64,
-    /// Rows in all.
-    pub total: u64,
-}
 
 /// Sizes of an index.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]

@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::weights::WeightFiles;
 use super::{Checkpoint, Event, TokenizerFiles};
 use crate::config::Config;
-use crate::encoder::Heads;
 use crate::error::Result;
+use crate::heads::Heads;
 use crate::pixels::Fit;
 
 /// What a checkpoint is.

@@ -7,8 +7,9 @@ use candle_core::Tensor;
 use crate::checkpoint::weights::Scope;
 use crate::config::{Config, TextConfig};
 use crate::error::Result;
-use crate::model::{Probe, Stage, TokenBatch};
 use crate::ops::{Activation, LayerNorm, Linear, Then, attention};
+use crate::probe::{Probe, Stage};
+use crate::token_batch::TokenBatch;
 use crate::tower::Need;
 
 /// Embeddings and layers.

@@ -8,8 +8,8 @@ use candle_core::Tensor;
 use crate::checkpoint::weights::Scope;
 use crate::config::Config;
 use crate::error::Result;
-use crate::model::{Probe, Stage};
 use crate::ops::{Activation, LayerNorm, Linear, Then, attention};
+use crate::probe::{Probe, Stage};
 use crate::tower::Need;
 
 /// Embeddings, blocks, and the norm through which every state that leaves the tower goes.

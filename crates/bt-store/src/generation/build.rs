@@ -16,12 +16,12 @@ use crate::collection::Header;
 use crate::error::{Error, Result};
 use crate::graph::Built;
 use crate::id::{ContentHash, GenerationId};
+use crate::progress::Progress;
 use crate::record::Record;
 use crate::sealed;
 use crate::segment::{Place, Position, Segments, Stored};
 use crate::storage::{Disk, Storage};
 use crate::words::Words;
-use crate::writer::Progress;
 
 /// Fewer rows get no graph: comparing all of them takes some ten milliseconds, finds everything, and costs
 /// nothing to build (a graph takes minutes).

@@ -54,7 +54,7 @@ fn put(number: u64) -> Change {
     }
 }
 
-fn quiet() -> impl FnMut(crate::writer::Progress) {
+fn quiet() -> impl FnMut(crate::progress::Progress) {
     |_| ()
 }
 

@@ -16,9 +16,10 @@ use std::sync::PoisonError;
 use crate::catalog::{Entry, Step, read_step};
 use crate::error::{Error, Result};
 use crate::id::ContentHash;
+use crate::progress::Progress;
 use crate::segment::append::{self, Appender, Batch};
 use crate::segment::{Position, Raw, Segments};
-use crate::writer::{Progress, Writer};
+use crate::writer::Writer;
 
 /// A commit of a compaction has about this size.
 const COMMIT_BYTES: usize = 4 << 20;
