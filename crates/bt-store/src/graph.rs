@@ -160,15 +160,7 @@ impl Built {
                 }
             }
         }
-        // The upper layers from the top, while they are few.
-        let mut entries: Vec<u32> = Vec::new();
-        for layer in layers.iter().rev() {
-            if !entries.is_empty() && entries.len() + layer.len() > MAX_ENTRIES {
-                break;
-            }
-            entries.extend(layer);
-        }
-        entries.truncate(MAX_ENTRIES);
+        let entries = choose_entries(&layers);
         Some(Self {
             entries,
             stray: Vec::new(),
@@ -272,6 +264,21 @@ impl Built {
         out.write_all(bytemuck::cast_slice(&self.stray))?;
         out.write_all(bytemuck::cast_slice(&self.links))
     }
+}
+
+/// The upper layers from the top, and of the first that is too large as many as there is room for,
+/// spread over all of it: rows come in folder by folder, and each cluster should have an entry.
+fn choose_entries(layers: &[Vec<u32>]) -> Vec<u32> {
+    let mut entries: Vec<u32> = Vec::new();
+    for layer in layers.iter().rev() {
+        let room = MAX_ENTRIES - entries.len();
+        if layer.len() > room {
+            entries.extend((0..room).filter_map(|place| layer.get(place * layer.len() / room)));
+            break;
+        }
+        entries.extend(layer);
+    }
+    entries
 }
 
 impl<'a> Graph<'a> {
@@ -411,6 +418,21 @@ mod tests {
     use crate::scan::tests::{Owned, Random, clustered, naive};
 
     const DIM: usize = 32;
+
+    #[test]
+    fn entries_fill_what_is_allowed_and_are_spread_over_the_layer_that_does_not_fit() {
+        let upper: Vec<u32> = (0..260).collect();
+        let lower: Vec<u32> = (1_000..5_000).collect();
+        let bottom: Vec<u32> = (10_000..90_000).collect();
+        let few = choose_entries(&[Vec::new(), lower.clone(), upper.clone()]);
+        assert_eq!(few.len(), MAX_ENTRIES);
+        let many = choose_entries(&[bottom, lower, upper]);
+        assert_eq!(many.len(), MAX_ENTRIES);
+        assert!(few.starts_with(&many[..260]));
+        assert!(many.contains(&1_000) && many.iter().any(|row| (4_990..5_000).contains(row)));
+        let all = choose_entries(&[vec![7, 8, 9], vec![4]]);
+        assert_eq!(all, [4, 7, 8, 9]);
+    }
 
     fn built(rows: usize) -> (Owned, Vec<u8>) {
         let owned = Owned::new(DIM, &clustered(11, rows, DIM, 200));
