@@ -146,28 +146,35 @@ def ann(options):
     def recall(found):
         return numpy.mean([len(set(a) & set(b)) / k for a, b in zip(found, truth)])
 
-    start = time.perf_counter()
-    graph = hnswlib.Index("ip", options.dim)
-    graph.init_index(options.n, M=16, ef_construction=200)
-    graph.set_num_threads(options.threads)
-    graph.add_items(x)
-    row("hnswlib M16 efc200 build", time.perf_counter() - start, "s")
-    graph.set_num_threads(1)
-    for ef in (32, 64, 128, 256):
-        graph.set_ef(ef)
+    if "hnswlib" in options.libraries:
         start = time.perf_counter()
-        found, _ = graph.knn_query(q, k)
-        row(f"hnswlib ef {ef}", (time.perf_counter() - start) * 1e3 / len(q), "ms/query")
-        row(f"hnswlib ef {ef} recall@{k}", recall(found), "")
+        graph = hnswlib.Index("ip", options.dim)
+        graph.init_index(options.n, M=16, ef_construction=200)
+        graph.set_num_threads(options.threads)
+        graph.add_items(x)
+        row("hnswlib M16 efc200 build", time.perf_counter() - start, "s")
+        row("hnswlib M16 file", graph.index_file_size() / options.n, "bytes/vector")
+        graph.set_num_threads(1)
+        for ef in (32, 64, 128, 256):
+            graph.set_ef(ef)
+            start = time.perf_counter()
+            found, _ = graph.knn_query(q, k)
+            row(f"hnswlib ef {ef}", (time.perf_counter() - start) * 1e3 / len(q), "ms/query")
+            row(f"hnswlib ef {ef} recall@{k}", recall(found), "")
     for kind in ("f32", "f16", "i8"):
+        if f"usearch-{kind}" not in options.libraries:
+            continue
         start = time.perf_counter()
         graph = Index(ndim=options.dim, metric="ip", dtype=kind, connectivity=16, expansion_add=200, expansion_search=64)
         graph.add(numpy.arange(options.n), x, threads=options.threads)
         row(f"usearch {kind} build", time.perf_counter() - start, "s")
+        row(f"usearch {kind} file", graph.serialized_length / options.n, "bytes/vector")
         start = time.perf_counter()
         found = graph.search(q, k, threads=1)
         row(f"usearch {kind} ef 64", (time.perf_counter() - start) * 1e3 / len(q), "ms/query")
         row(f"usearch {kind} ef 64 recall@{k}", recall(found.keys), "")
+    if "faiss" not in options.libraries:
+        return
     faiss.omp_set_num_threads(options.threads)
     flat = faiss.IndexFlatIP(options.dim)
     flat.add(x)
@@ -192,6 +199,8 @@ def main():
             command.add_argument("--n", type=int, default=100_000)
             command.add_argument("--dim", type=int, default=512)
             command.add_argument("--k", type=int, default=10)
+            names = ["hnswlib", "usearch-f32", "usearch-f16", "usearch-i8", "faiss"]
+            command.add_argument("--libraries", nargs="*", default=names, choices=names)
     options = parser.parse_args()
     globals()[options.command](options)
 
