@@ -1,0 +1,86 @@
+// Pictures that were picked, and what can be done with all of them: copy or save their paths, pack them as ZIP.
+
+import { byId, copyAndTell, save, toast } from "./dom.js";
+import { call, sending } from "./api.js";
+import { texts } from "./texts.js";
+
+/** Calls `changed()` whenever something is picked or dropped. */
+export class Selection {
+  #picked = new Map();
+  #last = null;
+
+  constructor(changed) {
+    this.changed = changed;
+    byId("copy-paths").addEventListener("click", () => copyAndTell(this.#paths()));
+    byId("save-paths").addEventListener("click", () => save(new Blob([`${this.#paths()}\n`]), "pictures.txt"));
+    byId("save-zip").addEventListener("click", () => this.#zip());
+    byId("unselect").addEventListener("click", () => this.clear());
+  }
+
+  /** Ids of what is picked. */
+  get ids() {
+    return new Set(this.#picked.keys());
+  }
+
+  /** Picks or drops one; with shift, all from the last one on. */
+  toggle(items, index, event) {
+    const item = items[index];
+    const pick = !this.#picked.has(item.id);
+    const from = event?.shiftKey && this.#last !== null ? Math.min(this.#last, index) : index;
+    const to = event?.shiftKey && this.#last !== null ? Math.max(this.#last, index) : index;
+    for (const each of items.slice(from, to + 1)) {
+      if (pick) this.#picked.set(each.id, each);
+      else this.#picked.delete(each.id);
+    }
+    this.#last = index;
+    this.#show();
+  }
+
+  /** Picks or drops one that may not be among the results. */
+  toggleOne(item) {
+    if (!this.#picked.delete(item.id)) this.#picked.set(item.id, item);
+    this.#show();
+  }
+
+  /** Drops all; false when nothing was picked. */
+  clear() {
+    if (!this.#picked.size) return false;
+    this.#picked.clear();
+    this.#last = null;
+    this.#show();
+    return true;
+  }
+
+  /** The order of results has changed: ranges start anew. */
+  forgetRange() {
+    this.#last = null;
+  }
+
+  #show() {
+    const bar = byId("selection");
+    bar.hidden = !this.#picked.size;
+    document.body.classList.toggle("selecting", !bar.hidden);
+    byId("selected").textContent = texts.selected(this.#picked.size);
+    this.changed();
+  }
+
+  #paths() {
+    return Array.from(this.#picked.values(), ({ path, id }) => path ?? id).join("\n");
+  }
+
+  async #zip() {
+    const button = byId("save-zip");
+    const label = button.querySelector("span");
+    button.disabled = true;
+    label.textContent = texts.zipping;
+    try {
+      const response = await call("/v1/export", sending({ ids: [...this.#picked.keys()] }));
+      save(await response.blob(), "pictures.zip");
+    } catch (problem) {
+      toast(problem.message);
+    } finally {
+      button.disabled = false;
+      label.textContent = texts.zip;
+    }
+  }
+}
