@@ -1,0 +1,92 @@
+"""What the Python client makes of refusals, of a busy server, and of no server at all."""
+
+from __future__ import annotations
+
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Iterator
+
+import pytest
+import serving
+from bridgetower_search import Client, NotFound, Overloaded, Problem, SearchError, Unauthorized, Unreachable
+
+
+def test_a_problem_tells_what_the_server_said(client: Client) -> None:
+    with pytest.raises(NotFound) as caught:
+        client.picture("0" * 64)
+    problem = caught.value
+    assert problem.status == 404 and problem.type == "/problems/not-found"
+    assert problem.title and problem.detail in str(problem)
+
+
+def test_without_a_known_token_nothing_is_told(server: serving.Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BT_TOKEN", raising=False)
+    for token in (None, "not-a-token-of-this-server"):
+        with Client(server.url, token) as client, pytest.raises(Unauthorized) as caught:
+            client.search("a cat")
+        assert caught.value.hint
+    with Client(server.url) as client, pytest.raises(Unauthorized):
+        list(client.search_live("a cat"))
+    monkeypatch.setenv("BT_TOKEN", serving.READ)
+    with Client(server.url) as client:
+        assert client.search("a cat", n=1, all=True)
+
+
+def test_no_server_is_told_with_its_address(server: serving.Served) -> None:
+    with Client("http://127.0.0.1:9") as client, pytest.raises(Unreachable, match="127.0.0.1:9"):
+        client.search("a cat")
+
+
+class Busy(BaseHTTPRequestHandler):
+    """Refuses twice, then answers; a picture is always a broken gateway."""
+
+    asked = 0
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/v1/pictures"):
+            return self.answer(502, b"<h1>Bad Gateway</h1>", "text/html")
+        type(self).asked += 1
+        if type(self).asked <= 2:
+            return self.answer(429, b'{"title": "Too much", "status": 429}', "application/problem+json")
+        return self.answer(200, b'{"up": true}', "application/json")
+
+    def answer(self, status: int, body: bytes, kind: str) -> None:
+        self.send_response(status)
+        self.send_header("content-type", kind)
+        self.send_header("content-length", str(len(body)))
+        self.send_header("retry-after", "0")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def busy() -> Iterator[str]:
+    Busy.asked = 0
+    with HTTPServer(("127.0.0.1", 0), Busy) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_an_overloaded_server_is_asked_again(busy: str) -> None:
+    with Client(busy, retries=2) as client:
+        assert client.status() == {"up": True}
+    assert Busy.asked == 3
+
+
+def test_a_server_that_stays_overloaded_is_an_exception(busy: str) -> None:
+    with Client(busy, retries=1) as client, pytest.raises(Overloaded) as caught:
+        client.status()
+    assert caught.value.retry_after == 0.0 and Busy.asked == 2
+
+
+def test_an_answer_of_somebody_else_is_told_as_it_is(busy: str) -> None:
+    with Client(busy) as client, pytest.raises(Problem) as caught:
+        client.picture("0" * 64)
+    assert caught.value.status == 502 and "Bad Gateway" in caught.value.detail
+    assert issubclass(Problem, SearchError)
