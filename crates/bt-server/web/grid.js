@@ -5,9 +5,10 @@ import { Layout } from "./layout.js";
 import { picturePath, describe, fileName, score, thumbnail } from "./picture.js";
 import { texts } from "./texts.js";
 
+const HOLD_MS = 450;
 const GLIDE = { duration: 320, easing: "cubic-bezier(.2, .8, .2, 1)" };
 
-/** `on`: open(index), toggle(index, event), key(event, index), need(). */
+/** `on`: open(index), toggle(index, event), key(event, index), need(), leave(). */
 export class Grid {
   #list = byId("grid");
   #tiles = new Map();
@@ -175,7 +176,7 @@ export class Grid {
       seen.add(heading.text);
       let node = this.#headings.get(heading.text);
       if (!node) {
-        node = el("h2.grid-heading", {}, heading.text);
+        node = el("h2.grid-heading", {}, ...headingWords(heading.text));
         this.#headings.set(heading.text, node);
         byId("headings").append(node);
       }
@@ -204,6 +205,7 @@ export class Grid {
       if (this.#selected.size && event.pointerType === "touch") this.on.toggle(tile.index, event);
       else this.on.open(tile.index);
     });
+    held(link, () => this.on.toggle(tile.index, null));
     link.addEventListener("focus", () => {
       if (this.#current !== tile.index) this.current = tile.index;
     });
@@ -274,6 +276,33 @@ export class Grid {
     if (event.key === "ArrowUp" && to === this.#current) this.on.leave();
     else this.focus(to);
   }
+}
+
+/** Calls when a finger rests on it: the way to start selecting without a mouse. */
+function held(node, then) {
+  let timer;
+  let since = -Infinity;
+  node.addEventListener("pointerdown", (event) => {
+    if (event.pointerType !== "touch") return;
+    timer = setTimeout(() => {
+      since = performance.now();
+      then();
+    }, HOLD_MS);
+  });
+  // Lifting the finger is a click in some browsers; it must not open the picture as well.
+  node.addEventListener("click", (event) => {
+    if (performance.now() - since > 2 * HOLD_MS) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  }, { capture: true });
+  for (const end of ["pointerup", "pointercancel", "pointerleave"]) node.addEventListener(end, () => clearTimeout(timer));
+  node.addEventListener("contextmenu", (event) => event.sourceCapabilities?.firesTouchEvents && event.preventDefault());
+}
+
+/** A folder's name stands before the path to it; dates are as they are. */
+function headingWords(text) {
+  const parts = text.split(/(?<=[/\\])/);
+  return parts.length > 1 ? [parts.at(-1), el("span", {}, parts.slice(0, -1).join(""))] : [text];
 }
 
 function glide(tile, from) {

@@ -1,7 +1,7 @@
 // The token, when the server asks for one. It goes into a cookie that scripts cannot read.
 
 import { onLogin } from "./api.js";
-import { byId } from "./dom.js";
+import { el } from "./dom.js";
 import { texts } from "./texts.js";
 
 /** Answers 401 by a dialog; all requests that wait share it. */
@@ -11,30 +11,44 @@ export function setUpLogin() {
 }
 
 function ask() {
-  const dialog = byId("login");
-  const form = dialog.querySelector("form");
-  const token = byId("token-field");
-  const note = byId("login-note");
-  note.textContent = "";
+  const token = el("input", { type: "password", name: "token", autocomplete: "current-password", required: true });
+  // Password managers want a name to go with the password.
+  const user = el("input.hidden", { name: "username", autocomplete: "username", tabindex: "-1", "aria-hidden": "true",
+    value: location.host });
+  const note = el("p.note", { role: "alert" });
+  const form = el("form", {}, el("h2", { id: "login-title" }, texts.login), el("p", {}, texts.loginHow), user,
+    el("label.field", {}, el("span", {}, texts.token), token), note, el("button.primary", {}, texts.enter));
+  const dialog = el("dialog.card", { id: "login", "aria-labelledby": "login-title" }, form);
+  document.body.append(dialog);
   dialog.showModal();
+  token.focus();
   return new Promise((resolve) => {
-    const stop = new AbortController();
-    const finish = (answer) => {
-      stop.abort();
-      token.value = "";
-      dialog.close();
-      resolve(answer);
-    };
-    dialog.addEventListener("cancel", () => finish(false), { signal: stop.signal });
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
-      const response = await fetch("/session", { method: "POST", credentials: "same-origin",
-        headers: { "content-type": "application/json" }, body: JSON.stringify({ token: token.value }) }).catch(() => null);
-      if (response?.ok) finish(true);
-      else {
-        note.textContent = response?.status === 401 ? texts.wrongToken : texts.offline;
-        token.select();
+      const wrong = await send(token.value);
+      if (!wrong) {
+        dialog.close("in");
+        return;
       }
-    }, { signal: stop.signal });
+      note.textContent = wrong;
+      token.select();
+    });
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      resolve(dialog.returnValue === "in");
+    });
   });
+}
+
+/** Sends the token; null when the server takes it, else what to say. */
+async function send(token) {
+  let response;
+  try {
+    response = await fetch("/session", { method: "POST", credentials: "same-origin",
+      headers: { "content-type": "application/json" }, body: JSON.stringify({ token }) });
+  } catch {
+    return texts.offline;
+  }
+  if (response.ok) return null;
+  return response.status === 401 || response.status === 403 ? texts.wrongToken : texts.failed;
 }

@@ -160,14 +160,17 @@ function leaveFeed() {
 function headingOf() {
   if (asks(view)) return null;
   if (view.sort === "path") return folderOf;
-  feed.byYear ??= sparse(feed.items);
-  return ({ taken }) => (taken ? dateWords(taken.slice(0, feed.byYear ? 4 : 7)) : texts.undated);
+  feed.headingLength ??= headingLength(feed.items);
+  if (!feed.headingLength) return null;
+  return ({ taken }) => (taken ? dateWords(taken.slice(0, feed.headingLength)) : texts.undated);
 }
 
-/** Whether months would have so few pictures that years read better. */
-function sparse(items) {
+/** How much of a date stands above pictures: months, years when months have few, nothing when years have, too. */
+function headingLength(items) {
   const dated = items.filter(({ taken }) => taken);
-  return dated.length < 6 * new Set(dated.map(({ taken }) => taken.slice(0, 7))).size;
+  const groups = (length) => new Set(dated.map(({ taken }) => taken.slice(0, length))).size;
+  if (dated.length >= 6 * groups(7)) return 7;
+  return dated.length >= 3 * groups(4) ? 4 : 0;
 }
 
 function closeViewer() {
@@ -261,4 +264,5 @@ function setUpDialogs() {
 
 setUpDialogs();
 render();
+if (!asks(view) && !view.open && matchMedia("(pointer: fine)").matches) box.focus();
 offerIndexes().catch((problem) => announce(problem.message));

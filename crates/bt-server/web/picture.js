@@ -28,7 +28,7 @@ export function score(item) {
   }
   if (item.similarity !== undefined) {
     const value = item.similarity;
-    return { value, short: texts.likeness(value), name: texts.likeness(value), long: texts.likenessLong(value) };
+    return { value, short: texts.likenessShort(value), name: texts.likeness(value), long: texts.likenessLong(value) };
   }
   if (item.words !== undefined) return { value: 0, short: texts.words, name: texts.words, long: texts.wordsLong };
   return null;

@@ -9,7 +9,7 @@ export const texts = {
   brand: "All pictures",
   skip: "Skip to the pictures",
   search: "Search",
-  searchHint: "What should be in the picture?",
+  searchHint: "What should it show?",
   searchHintPicture: "Add words, if you like",
   clear: "Clear the search",
   addPicture: "Search by a picture",
@@ -44,6 +44,7 @@ export const texts = {
   // Scores
   match: (p) => `${percent(p)} match`,
   matchLong: (p) => `The model is ${percent(p)} sure that this shows what you asked.`,
+  likenessShort: (s) => s.toFixed(2),
   likeness: (s) => `${s.toFixed(2)} alike`,
   likenessLong: (s) => `Likeness ${s.toFixed(2)}, where 1 is the same picture.`,
   words: "by its words",
@@ -155,6 +156,21 @@ export const texts = {
   token: "Token",
   enter: "Enter",
   wrongToken: "The server does not know this token.",
+
+  // The description of the API
+  docsContents: "Contents",
+  docsHome: "← The pictures",
+  docsFind: "Find in the description",
+  docsLead: "For programs, the same as OpenAPI 3.1:",
+  docsOther: "other",
+  docsParameters: "Parameters",
+  docsBody: "Body",
+  docsAnswers: "Answers",
+  docsExample: "Example",
+  docsFields: "Fields",
+  docsRequired: "required",
+  docsInPath: "in the path",
+  docsDefault: (value) => `Default: ${value}`,
 
   // Keyboard
   keys: [

@@ -35,11 +35,14 @@ export class Viewer {
 
   /** Shows a picture; `text`: what was asked, for the heat map. */
   async show(id, item, text) {
-    if (this.#item?.id === id && this.#dialog.open) return;
+    // A record that was fetched alone knows no score and no neighbours: those come with the results.
+    if (this.#item?.id === id && this.#dialog.open && (!item || this.#item === item)) return;
+    const alone = this.#item?.id === id && this.#item.thumbnail;
     this.#item = item ?? { id };
     this.#text = text;
     if (!this.#dialog.open) this.#dialog.showModal();
-    if (item) this.#draw(item);
+    if (item && alone) this.#tell(item);
+    else if (item) this.#draw(item);
     else await this.#fetch(id);
   }
 
@@ -83,6 +86,11 @@ export class Viewer {
     picture.addEventListener("error", () => (picture.src = thumbnail(item, LARGEST_THUMBNAIL)), { once: true });
     this.#stage.replaceChildren(backdrop, picture);
     this.#fit(picture, item);
+    this.#tell(item);
+  }
+
+  /** All but the picture itself. */
+  #tell(item) {
     const place = this.on.place(item);
     byId("viewer-place").textContent = place ? texts.place(place[0] + 1, place[1]) : "";
     byId("viewer-previous").disabled = !place || place[0] === 0;
