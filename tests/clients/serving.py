@@ -71,7 +71,7 @@ def serve(folder: Path, index: Path, *flags: str) -> Served:
     tokens.chmod(0o600)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        address = "127.0.0.1:{}".format(probe.getsockname()[1])
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
     log = folder / "server.log"
     command = [program("bt-server"), "--index", str(index), "--bind", address]
     command += ["--album", str(album), "--token-file", str(tokens), *flags]

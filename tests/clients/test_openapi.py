@@ -7,7 +7,8 @@ import dataclasses
 import json
 import re
 import urllib.request
-from typing import Any, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import bridgetower_search.calls as calls
 import bridgetower_search.models as models

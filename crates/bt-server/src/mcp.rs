@@ -25,6 +25,10 @@ use crate::request::{self, FilterBody, SearchRequest};
 use crate::response::{PictureBody, SearchResponse};
 use crate::state::AppState;
 
+mod words;
+
+use words::{answered, line, summary, told, words_of};
+
 /// Results when nobody says how many: each costs an assistant some hundred tokens of its attention.
 const USUAL: usize = 5;
 /// Most results of one call.
@@ -274,65 +278,6 @@ impl Tools {
             Ok(jpeg) => ContentBlock::image(STANDARD.encode(&jpeg), "image/jpeg"),
             Err(error) => ContentBlock::text(format!("(not shown: {})", words_of(&error))),
         }
-    }
-}
-
-/// What an assistant reads before the results.
-fn summary(document: &Value) -> String {
-    let looked_through = &document["allowed"];
-    let mut text = match (&document["results"], &document["best"]["probability"]) {
-        (Value::Array(rows), _) if !rows.is_empty() => {
-            format!("{} of {} results:", rows.len(), document["matched"])
-        }
-        (_, Value::Number(best)) => format!(
-            "Nothing here shows that: {looked_through} pictures looked through, the nearest shows it with \
-             probability {best}. min_score 0 shows the nearest ones."
-        ),
-        _ => format!("Nothing here shows that: {looked_through} pictures looked through."),
-    };
-    for warning in document["warnings"].as_array().into_iter().flatten() {
-        text.push_str("\nNote: ");
-        text.push_str(warning.as_str().unwrap_or_default());
-    }
-    text
-}
-
-/// A result in one line.
-fn line(row: &Value) -> String {
-    let score = ["probability", "similarity", "words"]
-        .into_iter()
-        .find_map(|name| row[name].as_f64().map(|value| format!("{name} {value:.3}")));
-    let path = row["path"].as_str().unwrap_or("(the file has vanished)");
-    let taken = row["taken"]
-        .as_str()
-        .map(|taken| format!(", taken {taken}"));
-    format!(
-        "{}. {path} ({}{}, id {})",
-        row["rank"],
-        score.unwrap_or_default(),
-        taken.unwrap_or_default(),
-        row["id"].as_str().unwrap_or_default(),
-    )
-}
-
-/// What people and programs read.
-fn answered(blocks: Vec<ContentBlock>, document: Value) -> CallToolResult {
-    let mut result = CallToolResult::success(blocks);
-    result.structured_content = Some(document);
-    result
-}
-
-/// A failure is a result of the tool too, so that the assistant reads what to do and does it.
-fn told(outcome: Result<CallToolResult, ApiError>) -> CallToolResult {
-    outcome
-        .unwrap_or_else(|error| CallToolResult::error(vec![ContentBlock::text(words_of(&error))]))
-}
-
-fn words_of(error: &ApiError) -> String {
-    let problem = error.problem();
-    match problem.hint {
-        Some(hint) => format!("{}: {}; {hint}", problem.title, problem.detail),
-        None => format!("{}: {}", problem.title, problem.detail),
     }
 }
 

@@ -9,9 +9,10 @@ import json
 import mimetypes
 import os
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Iterable, Protocol, Sequence, Union
+from typing import Any, Protocol, Union
 from urllib.parse import quote
 
 from .models import Picture
@@ -78,7 +79,7 @@ class Filter:
         return pairs
 
 
-Part = tuple[str, tuple[Union[str, None], Union[bytes, str], str]]
+Part = tuple[str, tuple[str | None, bytes | str, str]]
 
 
 @dataclass(frozen=True)

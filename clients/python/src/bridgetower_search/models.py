@@ -4,8 +4,9 @@ a newer server can be asked. What can be done with a row (fetch its thumbnail, .
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Callable, Generic, Iterator, Mapping, Sequence, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 from . import notebook
 
