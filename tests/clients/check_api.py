@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 import serving
+
 from bridgetower_search import Client
 
 CHECKS = [

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import serving
+
 from bridgetower_search import Client
 
 

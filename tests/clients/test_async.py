@@ -9,6 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 import serving
+
 from bridgetower_search import AsyncClient, Client, NotFound
 
 

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 import serving
+
 from bridgetower_search import Client, NotFound, Overloaded, Problem, SearchError, Unauthorized, Unreachable
 
 
@@ -43,12 +44,14 @@ class Busy(BaseHTTPRequestHandler):
     asked = 0
 
     def do_GET(self) -> None:
-        if self.path.startswith("/v1/pictures"):
-            return self.answer(502, b"<h1>Bad Gateway</h1>", "text/html")
+        self.answer(502, b"<h1>Bad Gateway</h1>", "text/html")
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
         type(self).asked += 1
         if type(self).asked <= 2:
             return self.answer(429, b'{"title": "Too much", "status": 429}', "application/problem+json")
-        return self.answer(200, b'{"up": true}', "application/json")
+        return self.answer(200, b"{}", "application/json")
 
     def answer(self, status: int, body: bytes, kind: str) -> None:
         self.send_response(status)
@@ -75,13 +78,13 @@ def busy() -> Iterator[str]:
 
 def test_an_overloaded_server_is_asked_again(busy: str) -> None:
     with Client(busy, retries=2) as client:
-        assert client.status() == {"up": True}
+        assert client.features("a cat", "0" * 64) == {}
     assert Busy.asked == 3
 
 
 def test_a_server_that_stays_overloaded_is_an_exception(busy: str) -> None:
     with Client(busy, retries=1) as client, pytest.raises(Overloaded) as caught:
-        client.status()
+        client.features("a cat", "0" * 64)
     assert caught.value.retry_after == 0.0 and Busy.asked == 2
 
 

@@ -10,10 +10,11 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
-import bridgetower_search.calls as calls
-import bridgetower_search.models as models
 import pytest
 import serving
+
+import bridgetower_search.calls as calls
+import bridgetower_search.models as models
 from bridgetower_search import Filter
 
 ID = "0" * 64
@@ -107,6 +108,8 @@ ANSWERS: list[tuple[calls.Call, type[Any], str]] = [
     (CALLS["words"], models.Word, "words"),
     (CALLS["upload"], models.Uploaded, ""),
     (CALLS["rerank"], models.Ranked, "[]"),
+    (CALLS["indexes"], models.Index, "[]"),
+    (CALLS["status"], models.Status, ""),
 ]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import serving
 import yaml
+
 from bridgetower_search import Client
 
 DEPLOY = serving.ROOT / "deploy"

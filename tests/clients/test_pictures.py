@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import serving
+
 from bridgetower_search import Client, Forbidden, Image, NotFound
 
 JPEG = b"\xff\xd8\xff"

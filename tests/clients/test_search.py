@@ -6,8 +6,9 @@ import io
 from pathlib import Path
 
 import pytest
-from bridgetower_search import Client, Filter
 from serving import ROOT
+
+from bridgetower_search import Client, Filter
 
 
 def test_words_find_the_picture_that_shows_them(client: Client, couch: Path) -> None:
@@ -124,7 +125,8 @@ def test_candidates_come_before_reranked_results(client: Client) -> None:
 
 def test_the_state_of_the_server_names_its_index(client: Client) -> None:
     page = client.search("a cat", n=1)
-    names = [one["name"] for one in client.indexes()["indexes"]]
-    assert page.index in names
-    assert client.status()
+    (index,) = client.indexes()
+    assert index.name == page.index and index.pictures == page.pictures and index.model == "mini" and index.by_words
+    status = client.status()
+    assert status.ready and status.uploads and status.indexes == [index]
     assert client.search("a cat", n=1, index=page.index)[0].id == page[0].id

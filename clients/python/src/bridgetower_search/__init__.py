@@ -18,7 +18,7 @@ from .errors import (
     Unauthorized,
     Unreachable,
 )
-from .models import Facets, Image, Picture, Ranked, Result, Score, Uploaded, Word
+from .models import Facets, Image, Index, Picture, Ranked, Result, Score, Status, Uploaded, Word
 from .sync import Client
 
 __version__ = "0.1.0"
@@ -31,6 +31,7 @@ __all__ = [
     "Filter",
     "Forbidden",
     "Image",
+    "Index",
     "NotFound",
     "Overloaded",
     "Picture",
@@ -39,6 +40,7 @@ __all__ = [
     "Result",
     "Score",
     "SearchError",
+    "Status",
     "Unauthorized",
     "Unreachable",
     "Uploaded",

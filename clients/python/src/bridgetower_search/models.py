@@ -164,7 +164,7 @@ class Results(Page[P]):
     warnings: list[str] = field(default_factory=list)
     explain: dict[str, Any] | None = None
     index: str | None = None
-    generation: Any = None
+    generation: int | None = None
 
     def _caption(self) -> str:
         if not self.results:
@@ -242,6 +242,39 @@ class Facets:
     months: list[MonthCount] = _list(lambda value: parse(MonthCount, value))
     cameras: list[CameraCount] = _list(lambda value: parse(CameraCount, value))
     types: list[TypeCount] = _list(lambda value: parse(TypeCount, value))
+
+
+@dataclass(kw_only=True)
+class Index:
+    """An index that the server has."""
+
+    name: str
+    pictures: int
+    generation: int | None
+    """Newest published one."""
+    tail: int
+    """Pictures that were committed after it."""
+    dimensions: int
+    model: str
+    rerank_model: str | None
+    by_words: bool
+    """Whether words can be compared with its pictures."""
+    threshold: float
+    """Probability from which on a picture is a result."""
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class Status:
+    """What runs there."""
+
+    version: str
+    ready: bool
+    uptime: int
+    """Seconds."""
+    uploads: bool
+    indexes: list[Index] = _list(lambda value: parse(Index, value))
+    """The first one is asked when a request names none."""
 
 
 class Image(bytes):

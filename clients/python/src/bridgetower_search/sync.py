@@ -14,7 +14,7 @@ import httpx
 from . import calls
 from .calls import Call, EmbedLike, Filter, ImageLike
 from .errors import Overloaded
-from .models import Facets, Image, Listing, Picture, Ranked, Result, Results, Uploaded, Word, parse
+from .models import Facets, Image, Index, Listing, Picture, Ranked, Result, Results, Status, Uploaded, Word, parse
 from .transport import Events, check, image_of, json_of, settings, unreachable, wait_before
 
 __all__ = ["Client", "FoundRow", "ListingPage", "PictureRow", "ResultsPage"]
@@ -309,13 +309,13 @@ class Client:
         """What the model makes of a text and a picture: its pooled states and the outputs of its heads."""
         return cast("dict[str, Any]", self._json(calls.features(text, image, index)))
 
-    def indexes(self) -> Any:
-        """The indexes of the server."""
-        return self._json(calls.get("/v1/indexes"))
+    def indexes(self) -> list[Index]:
+        """The indexes of the server; the first one is asked when none is named."""
+        return [parse(Index, one) for one in self._json(calls.get("/v1/indexes"))]
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Status:
         """State of the server and of its indexes."""
-        return cast("dict[str, Any]", self._json(calls.get("/v1/status")))
+        return parse(Status, self._json(calls.get("/v1/status")))
 
     def _send(self, call: Call) -> httpx.Response:
         attempt = 0
