@@ -14,7 +14,6 @@ import tempfile
 from pathlib import Path
 
 import serving
-
 from bridgetower_search import Client
 
 CHECKS = [

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import serving
 
+import serving
 from bridgetower_search import Client
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import anyio
 import pytest
-import serving
 
+import serving
 from bridgetower_search import AsyncClient, Client, NotFound
 
 

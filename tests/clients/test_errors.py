@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-import serving
 
+import serving
 from bridgetower_search import Client, NotFound, Overloaded, Problem, SearchError, Unauthorized, Unreachable
 
 

@@ -12,9 +12,10 @@ import anyio
 import httpx2
 import mcp
 import pytest
-import serving
 from mcp import StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
+
+import serving
 
 JPEG = b"\xff\xd8\xff"
 

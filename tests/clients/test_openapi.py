@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import serving
 
 import bridgetower_search.calls as calls
 import bridgetower_search.models as models
+import serving
 from bridgetower_search import Filter
 
 ID = "0" * 64

@@ -9,9 +9,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-import serving
 import yaml
 
+import serving
 from bridgetower_search import Client
 
 DEPLOY = serving.ROOT / "deploy"

@@ -10,8 +10,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import serving
 
+import serving
 from bridgetower_search import Client, Forbidden, Image, NotFound
 
 JPEG = b"\xff\xd8\xff"

@@ -6,9 +6,9 @@ import io
 from pathlib import Path
 
 import pytest
-from serving import ROOT
 
 from bridgetower_search import Client, Filter
+from serving import ROOT
 
 
 def test_words_find_the_picture_that_shows_them(client: Client, couch: Path) -> None:
