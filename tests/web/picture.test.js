@@ -1,0 +1,157 @@
+// One picture and many: opening, similar, why, download; selecting and taking along; keyboard alone.
+
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { pictures, SAMPLES, shoot, startBrowser, startServer, type, visit } from "./harness.js";
+
+let server;
+let browser;
+
+before(async () => {
+  [server, browser] = await Promise.all([startServer(), startBrowser()]);
+});
+
+after(async () => {
+  await browser?.close();
+  await server?.close();
+});
+
+const isOpen = (page) => page.locator("#viewer").evaluate((dialog) => dialog.open);
+
+test("a picture opens with what is known of it, and back closes it", () =>
+  visit(browser, server, "/?camera=NIKON+Z+6_2", async (page) => {
+    const place = (await pictures(page)).indexOf("IMG_0012.jpg");
+    await page.locator(".tile .frame").nth(place).click();
+    await page.waitForURL(/open=/);
+    await page.locator("#stage .large.there").waitFor();
+    const facts = await page.locator("#details").textContent();
+    for (const fact of ["IMG_0012.jpg", "22 Apr 2022, 11:39", "NIKON Z 6_2", "NIKKOR Z 40mm f/2", "288 × 360", "10 kB"]) {
+      assert.ok(facts.includes(fact), `${fact} in ${facts}`);
+    }
+    await shoot(page, "picture");
+    await page.goBack();
+    assert.equal(await isOpen(page), false);
+    assert.match(await page.evaluate(() => document.activeElement.getAttribute("aria-label")), /IMG_0012|couch/);
+  }));
+
+test("similar pictures are a search of their own", () =>
+  visit(browser, server, "/?q=a+fox", async (page) => {
+    await pictures(page);
+    await page.locator(".tile .frame").first().click();
+    await page.getByRole("button", { name: "Similar", exact: true }).click();
+    await page.waitForURL(/like=[0-9a-f]{64}/);
+    assert.equal(await isOpen(page), false);
+    assert.ok((await pictures(page)).length > 5);
+    assert.match(await page.locator(".tile .badge").first().textContent(), /^0\.\d\d$/);
+    await page.goBack();
+    await page.waitForURL(/open=/);
+    assert.equal(await isOpen(page), true);
+  }));
+
+test("why shows for each word where it was found", () =>
+  visit(browser, server, "/?q=a+giraffe+in+a+bathtub", async (page) => {
+    await pictures(page);
+    await page.locator(".tile .frame").first().click();
+    await page.locator("#act-why").click();
+    const words = page.locator("#heat .word:not(.plain)");
+    await words.first().waitFor();
+    assert.deepEqual(await words.allTextContents(), ["giraffe", "bathtub"]);
+    await page.locator("#stage .overlay.there").waitFor();
+    const source = () => page.locator("#stage .overlay").last().evaluate((image) => image.src);
+    const giraffe = await source();
+    await words.nth(1).click();
+    await page.waitForFunction((old) => document.querySelector("#stage .overlay:last-child").src !== old, giraffe);
+    await page.locator("#stage .overlay.there:last-child").waitFor();
+    const bytes = await Promise.all([giraffe, await source()].map(async (url) => (await page.request.get(url)).body()));
+    assert.ok(!bytes[0].equals(bytes[1]), "each word has a map of its own");
+    await shoot(page, "why");
+    await page.getByRole("button", { name: "The picture alone" }).click();
+    await page.locator("#stage .overlay").waitFor({ state: "detached" });
+  }));
+
+test("the arrows go through the results", () =>
+  visit(browser, server, "/?folder=" + encodeURIComponent(join(SAMPLES, "sports")), async (page) => {
+    const names = await pictures(page);
+    await page.locator(".tile .frame").first().click();
+    const title = page.locator("#details h2");
+    for (const name of names) {
+      await page.waitForFunction((wanted) => document.querySelector("#details h2")?.textContent === wanted, name);
+      await page.keyboard.press("ArrowRight");
+    }
+    assert.equal(await title.textContent(), names.at(-1));
+    assert.equal(await page.locator("#viewer-place").textContent(), `${names.length} of ${names.length}`);
+    await page.keyboard.press("Escape");
+    assert.equal(await isOpen(page), false);
+  }));
+
+test("a download is the file, byte by byte", () =>
+  visit(browser, server, "/?q=a+fox", async (page) => {
+    await pictures(page);
+    await page.locator(".tile .frame").first().click();
+    const [download] = await Promise.all([page.waitForEvent("download"), page.locator("#act-download").click()]);
+    assert.equal(download.suggestedFilename(), "IMG_0006.jpg");
+    const bytes = await readFile(await download.path());
+    assert.ok(bytes.equals(await readFile(join(SAMPLES, "animals/IMG_0006.jpg"))));
+  }));
+
+test("what is selected can be taken along: paths and ZIP", () =>
+  visit(browser, server, "/", async (page) => {
+    await pictures(page);
+    const pick = async (place, modifiers = []) => {
+      await page.locator(".tile").nth(place).hover();
+      await page.locator(".tile .pick").nth(place).click({ modifiers });
+    };
+    await pick(0);
+    await pick(2, ["Shift"]);
+    assert.equal(await page.locator("#selected").textContent(), "3 selected");
+    await shoot(page, "selection");
+    const [list] = await Promise.all([page.waitForEvent("download"), page.locator("#save-paths").click()]);
+    const paths = (await readFile(await list.path(), "utf8")).trim().split("\n");
+    assert.equal(paths.length, 3);
+    assert.ok(paths.every((path) => path.startsWith(SAMPLES)), paths.join());
+    const [zip] = await Promise.all([page.waitForEvent("download"), page.locator("#save-zip").click()]);
+    const bytes = await readFile(await zip.path());
+    assert.equal(bytes.subarray(0, 4).toString("latin1"), "PK\u0003\u0004");
+    for (const path of paths) assert.ok(bytes.includes(path.split("/").pop()), path);
+    await page.locator("#copy-paths").click();
+    assert.equal(await page.evaluate(() => navigator.clipboard.readText()), paths.join("\n"));
+    await page.keyboard.press("Escape");
+    assert.ok(await page.locator("#selection").isHidden());
+  }, { permissions: ["clipboard-read", "clipboard-write"] }));
+
+test("everything can be done with the keyboard alone", () =>
+  visit(browser, server, "/", async (page) => {
+    await pictures(page);
+    await page.evaluate(() => document.activeElement.blur());
+    await page.keyboard.press("/");
+    assert.equal(await page.evaluate(() => document.activeElement.id), "text");
+    await type(page, "a football");
+    await page.keyboard.press("ArrowDown");
+    const focused = () => page.evaluate(() => document.activeElement.closest(".tile")?.ariaPosInSet
+      ?? document.activeElement.closest(".tile")?.getAttribute("aria-posinset"));
+    assert.equal(await focused(), "1");
+    await page.keyboard.press("ArrowRight");
+    assert.equal(await focused(), "2");
+    await page.keyboard.press(" ");
+    assert.equal(await page.locator("#selected").textContent(), "1 selected");
+    await page.keyboard.press("Home");
+    await page.keyboard.press("Enter");
+    assert.equal(await isOpen(page), true);
+    await page.keyboard.press("w");
+    await page.locator("#stage .overlay.there").first().waitFor();
+    await page.keyboard.press("Escape");
+    assert.equal(await isOpen(page), false);
+    assert.equal(await focused(), "1");
+    await page.keyboard.press("s");
+    await page.waitForURL(/like=/);
+    await pictures(page);
+    await page.keyboard.press("?");
+    assert.ok(await page.locator("#help").isVisible());
+    await page.keyboard.press("Escape");
+    await page.keyboard.press("Escape"); // the selection
+    assert.ok(await page.locator("#selection").isHidden());
+    await page.keyboard.press("Escape"); // the search
+    await page.waitForURL(`${server.url}/`);
+  }));

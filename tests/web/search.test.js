@@ -1,0 +1,170 @@
+// Finding: words, pictures, both; filters; nothing found; the address and the way back.
+
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { pictures, SAMPLES, shoot, startBrowser, startServer, type, visit } from "./harness.js";
+
+let server;
+let browser;
+
+before(async () => {
+  [server, browser] = await Promise.all([startServer(), startBrowser()]);
+});
+
+after(async () => {
+  await browser?.close();
+  await server?.close();
+});
+
+const FOX = "IMG_0006.jpg";
+const FOOTBALL = "IMG_0076.jpg";
+
+/** Drops a file of samples/ onto the page, as a person does from a folder. */
+async function drop(page, path, mime) {
+  const bytes = (await readFile(join(SAMPLES, path))).toString("base64");
+  const transfer = await page.evaluateHandle(([data, name, type]) => {
+    const raw = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([raw], name, { type }));
+    return transfer;
+  }, [bytes, path.split("/").pop(), mime]);
+  await page.dispatchEvent("body", "dragenter", { dataTransfer: transfer });
+  assert.ok(await page.locator("#veil.shown").count(), "the page says that it takes the picture");
+  await page.dispatchEvent("body", "drop", { dataTransfer: transfer });
+}
+
+test("words that are typed find the right picture first, with its probability", () =>
+  visit(browser, server, "/", async (page) => {
+    assert.equal((await type(page, "a football"))[0], FOOTBALL);
+    const badge = await page.locator(".tile .badge").first().textContent();
+    assert.match(badge, /^\d\d %$/);
+    assert.match(await page.locator("#line").textContent(), /show(s)? that$/);
+    assert.match(await page.locator("#announce").textContent(), /best \d\d %/);
+    await shoot(page, "search");
+  }));
+
+test("typing is one step in the history, and back shows what was there before", () =>
+  visit(browser, server, "/", async (page) => {
+    const album = await pictures(page);
+    await type(page, "a fox");
+    await page.goBack();
+    await page.waitForURL(`${server.url}/`);
+    assert.deepEqual(await pictures(page), album);
+    assert.equal(await page.locator("#text").inputValue(), "");
+    await page.goForward();
+    await page.waitForURL(/q=a\+fox/);
+    assert.equal((await pictures(page))[0], FOX);
+  }));
+
+test("an address alone shows the whole view", () =>
+  visit(browser, server, "/?q=a+football&type=jpeg&sort=date", async (page) => {
+    const found = await pictures(page);
+    assert.ok(found.includes(FOOTBALL) && found.every((name) => name.endsWith(".jpg")), found.join());
+    assert.equal(await page.locator("#text").inputValue(), "a football");
+    assert.match(await page.locator('[data-kind="type"]').textContent(), /jpeg/);
+    assert.equal(await page.locator('#order [aria-pressed="true"]').textContent(), "Newest");
+  }));
+
+test("where nothing shows it, that is said, and the nearest come on request", () =>
+  visit(browser, server, "/?q=an+elephant+on+the+moon", async (page) => {
+    assert.deepEqual(await pictures(page), []);
+    assert.equal(await page.locator(".blank h2").textContent(), "Nothing here shows that");
+    assert.match(await page.locator(".blank p").first().textContent(), /The nearest of 81 pictures comes to \d+ %/);
+    assert.equal(await page.locator("#announce").textContent(), "Nothing here shows that");
+    await shoot(page, "nothing");
+    await page.getByRole("button", { name: "Show the nearest anyway" }).click();
+    await page.waitForURL(/all=1/);
+    assert.ok((await pictures(page)).length > 5);
+    await page.goBack();
+    await page.waitForFunction(() => document.querySelector(".blank h2"));
+  }));
+
+test("a picture that is dropped finds itself, with words as well, and survives a reload", () =>
+  visit(browser, server, "/", async (page) => {
+    await pictures(page);
+    await drop(page, "home/IMG_0012.jpg", "image/jpeg");
+    await page.waitForURL(/given=/);
+    assert.equal((await pictures(page))[0], "IMG_0012.jpg");
+    assert.ok(await page.locator("#token img").isVisible());
+    await shoot(page, "dropped");
+    await page.reload();
+    assert.equal((await pictures(page))[0], "IMG_0012.jpg");
+    await type(page, "on a chair");
+    assert.match(page.url(), /given=.*/);
+    await page.getByRole("button", { name: "Take the picture out of the search" }).click();
+    await page.waitForURL((url) => !url.searchParams.has("given") && url.searchParams.get("q") === "on a chair");
+  }));
+
+test("a picture that is pasted is searched for", () =>
+  visit(browser, server, "/", async (page) => {
+    await pictures(page);
+    const bytes = (await readFile(join(SAMPLES, "animals/IMG_0006.jpg"))).toString("base64");
+    await page.evaluate((data) => {
+      const transfer = new DataTransfer();
+      const raw = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+      transfer.items.add(new File([raw], "image.jpg", { type: "image/jpeg" }));
+      document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true, cancelable: true }));
+    }, bytes);
+    await page.waitForURL(/given=/);
+    assert.equal((await pictures(page))[0], FOX);
+  }));
+
+test("filters say how many there are, narrow what is shown, and can be taken away", () =>
+  visit(browser, server, "/", async (page) => {
+    await pictures(page);
+    await page.locator('[data-kind="folder"] .chip-main').click();
+    const sports = page.locator(".option", { hasText: "sports" });
+    assert.equal(await sports.locator(".option-count").textContent(), "4");
+    await shoot(page, "filter");
+    await sports.click();
+    await page.waitForURL(/folder=/);
+    await page.keyboard.press("Escape");
+    await page.waitForFunction(() => document.querySelector("#line").textContent === "4 pictures");
+    assert.deepEqual((await pictures(page)).sort(), ["IMG_0009.jpg", "IMG_0030.png", "IMG_0076.jpg", "IMG_0077.png"]);
+    await page.getByRole("button", { name: "Remove the filter Folder" }).click();
+    await page.waitForFunction(() => document.querySelector("#line").textContent === "81 pictures");
+  }));
+
+test("a month of the timeline, a camera and a type are filters, too", () =>
+  visit(browser, server, "/", async (page) => {
+    await pictures(page);
+    await page.locator('[data-kind="date"] .chip-main').click();
+    await page.locator(".year-name", { hasText: "2022" }).click();
+    await page.waitForURL(/after=2022&before=2023/);
+    const dated = await pictures(page);
+    assert.ok(dated.includes("IMG_0012.jpg") && dated.length < 10, dated.join());
+    await page.locator('[data-kind="camera"] .chip-main').click();
+    await page.locator(".option", { hasText: "NIKON Z 6_2" }).click();
+    await page.waitForURL(/camera=NIKON/);
+    await page.keyboard.press("Escape");
+    assert.ok((await pictures(page)).includes("IMG_0012.jpg"));
+    await page.goto(`${server.url}/?type=gif`);
+    await pictures(page);
+    assert.equal(await page.locator(".blank h2").textContent(), "No picture passes these filters");
+    await page.getByRole("button", { name: "Clear the filters" }).click();
+    await page.waitForFunction(() => document.querySelector("#line").textContent === "81 pictures");
+  }));
+
+test("what should not be seen is left out", () =>
+  visit(browser, server, "/?q=a+football", async (page) => {
+    assert.equal((await pictures(page))[0], FOOTBALL);
+    await page.locator('[data-kind="without"] .chip-main').click();
+    await page.locator("#panel input").fill("a football");
+    await page.keyboard.press("Enter");
+    await page.waitForURL(/not=a\+football/);
+    assert.ok(!(await pictures(page)).includes(FOOTBALL));
+  }));
+
+test("without a query the album is browsed by time and by folder", () =>
+  visit(browser, server, "/", async (page) => {
+    const first = page.locator(".grid-heading").first();
+    await pictures(page);
+    assert.equal(await first.textContent(), "2024");
+    await shoot(page, "timeline");
+    await page.getByRole("button", { name: "Folders" }).click();
+    await page.waitForURL(/sort=path/);
+    await page.waitForFunction(() => document.querySelector(".grid-heading")?.textContent.startsWith("animals"));
+    await shoot(page, "folders");
+  }));
