@@ -18,6 +18,7 @@ export class Grid {
   #current = 0;
   #selected = new Set();
   #waiting = false;
+  #needing = false;
 
   constructor(on) {
     this.on = on;
@@ -151,7 +152,18 @@ export class Grid {
     }
     this.#order(wanted);
     this.#drawHeadings(top - spare, top + innerHeight + spare);
-    if (this.#feed.hasMore && top + innerHeight * 2.5 > this.#layout.height) this.on.need();
+    if (this.#feed.hasMore && top + innerHeight * 2.5 > this.#layout.height) this.#need();
+  }
+
+  /** Asks for further pages until there is enough below the screen. */
+  async #need() {
+    if (this.#needing) return;
+    this.#needing = true;
+    const feed = this.#feed;
+    await this.on.need();
+    this.#needing = false;
+    if (feed === this.#feed) this.#draw();
+    else this.#later();
   }
 
   /** The document's order is the order on screen, for those who read it. */
@@ -215,6 +227,12 @@ export class Grid {
 
   #fill(tile, item, index) {
     const box = this.#layout.boxes[index];
+    const total = Math.max(this.#feed.total, this.#feed.items.length);
+    const first = index === this.#current;
+    const drawn = [item, box, this.#feed.phase, total, first];
+    // Scrolling asks for the same again and again.
+    if (tile.drawn?.every((value, i) => value === drawn[i]) && tile.index === index) return;
+    tile.drawn = drawn;
     tile.index = index;
     tile.box = box;
     const { style } = tile.node;
@@ -235,10 +253,10 @@ export class Grid {
     }
     tile.name.textContent = fileName(item);
     tile.link.href = picturePath(item.id);
-    tile.link.tabIndex = index === this.#current ? 0 : -1;
+    tile.link.tabIndex = first ? 0 : -1;
     tile.link.setAttribute("aria-label", describe(item, said));
     tile.node.setAttribute("aria-posinset", index + 1);
-    tile.node.setAttribute("aria-setsize", Math.max(this.#feed.total, this.#feed.items.length));
+    tile.node.setAttribute("aria-setsize", total);
     tile.pick.setAttribute("aria-label", texts.select(fileName(item)));
     this.#markTile(tile, this.#selected.has(item.id));
   }

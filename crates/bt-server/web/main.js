@@ -37,7 +37,11 @@ const selection = new Selection(() => {
 const grid = new Grid({
   open: (index) => go({ open: feed.items[index].id }),
   toggle: (index, event) => selection.toggle(feed.items, index, event),
-  need: () => feed.more().then(() => feed.phase === "done" && status.show(view, feed)),
+  need: async () => {
+    status.busy(true);
+    await feed.more();
+    status.busy(feed.phase !== "done");
+  },
   leave: () => box.focus(),
   key: gridKey,
 });

@@ -18,8 +18,13 @@ export class Status {
 
   /** A feed was asked for and has not answered. What was there stays until it does. */
   waiting(view, feed) {
-    this.#bar.classList.add("busy");
+    this.busy(true);
     this.#choices(view, feed);
+  }
+
+  /** Whether something is under way. */
+  busy(busy) {
+    this.#bar.classList.toggle("busy", busy);
   }
 
   /** The server looks closer. */
@@ -30,7 +35,7 @@ export class Status {
   /** Shows what a feed has. */
   show(view, feed) {
     const working = feed.phase === "candidates";
-    this.#bar.classList.toggle("busy", working);
+    this.busy(working);
     byId("grid").classList.toggle("unsettled", working);
     this.#choices(view, feed);
     this.#warnings(feed);
