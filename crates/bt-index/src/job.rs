@@ -1,9 +1,11 @@
 //! One run of the indexer: from folders to a published generation.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use bt_model::Encoder;
 use bt_store::Writer;
 
 use crate::commit::{Committer, Found};
@@ -137,5 +139,26 @@ impl IndexJob {
     pub fn run(&self, stop: &AtomicBool, on: &mut dyn FnMut(Event<'_>)) -> Result<Report> {
         let prune = self.prune;
         Session::open(self, on)?.pass(&Scope::Everything { prune }, stop, on)
+    }
+
+    /// Looks at some files inside the roots only, as watching does: those that came or changed, and those
+    /// that went, whose records are dropped. `encoder`: the index's model where the caller has loaded it
+    /// already; one of another fingerprint is passed over.
+    ///
+    /// # Errors
+    /// As [`IndexJob::run`].
+    pub fn visit(
+        &self,
+        changed: Vec<PathBuf>,
+        gone: Vec<PathBuf>,
+        encoder: Option<Arc<Encoder>>,
+        stop: &AtomicBool,
+        on: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Report> {
+        let mut session = Session::open(self, on)?;
+        if let Some(encoder) = encoder {
+            session.model.provide(encoder);
+        }
+        session.pass(&Scope::Only { changed, gone }, stop, on)
     }
 }

@@ -46,6 +46,13 @@ enum Slot {
 }
 
 impl LazyModel {
+    /// Takes one that is loaded, if it is the same.
+    pub(crate) fn provide(&self, encoder: Arc<Encoder>) {
+        if encoder.id() == self.expected.0 {
+            *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = Slot::Loaded(encoder);
+        }
+    }
+
     /// The model; loads it when it is not there yet.
     pub(crate) fn get(&self, on: OnModel<'_>) -> Result<Arc<Encoder>> {
         let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,0 +1,249 @@
+//! The folder that uploads go into. A picture lies at `ab/abcd....jpg`, named by its content, so that the
+//! same upload always has the same place, and nothing that a stranger says becomes a path.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bt_picture::Format;
+use bt_store::{ContentHash, Record};
+use tempfile::NamedTempFile;
+use tokio::sync::{Mutex, Semaphore};
+
+/// Uploads that are received at one time.
+const AT_ONCE: usize = 4;
+/// What is written aside, before it has its name. Its dot keeps the indexer out.
+const ASIDE: &str = ".incoming";
+/// A longer caption is cut after so many characters.
+const LONGEST_CAPTION: usize = 4000;
+
+/// The folder.
+#[derive(Debug)]
+pub(crate) struct Album {
+    /// Canonical, as the index has it.
+    root: PathBuf,
+    /// Held while the album and the index change together.
+    pub(crate) turn: Mutex<()>,
+    /// Permits for uploads.
+    pub(crate) incoming: Arc<Semaphore>,
+}
+
+impl Album {
+    /// Makes the folder if it is not there, and clears away what uploads that were cut off have left.
+    pub(crate) fn open(folder: &Path) -> io::Result<Self> {
+        fs_err::create_dir_all(folder)?;
+        let root = fs_err::canonicalize(folder)?;
+        let aside = root.join(ASIDE);
+        fs_err::create_dir_all(&aside)?;
+        for entry in fs_err::read_dir(&aside)? {
+            fs_err::remove_file(entry?.path())?;
+        }
+        Ok(Self {
+            root,
+            turn: Mutex::new(()),
+            incoming: Arc::new(Semaphore::new(AT_ONCE)),
+        })
+    }
+
+    /// Where it is.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Puts a picture and its caption in, durably. What is there already stays; a caption replaces an older
+    /// one. Blocks.
+    pub(crate) fn put(
+        &self,
+        bytes: &[u8],
+        id: ContentHash,
+        format: Format,
+        caption: Option<&str>,
+    ) -> io::Result<PathBuf> {
+        let name = id.to_string();
+        let shard = self.root.join(&name[..2]);
+        fs_err::create_dir_all(&shard)?;
+        if fs_err::canonicalize(&shard)? != shard {
+            let what = format!("`{}` leads out of the album", shard.display());
+            return Err(io::Error::other(what));
+        }
+        let path = shard.join(format!("{name}.{}", ending(format)));
+        // The caption first, so that the picture is never seen without it.
+        if let Some(caption) = caption.and_then(one_paragraph) {
+            self.write(&shard.join(format!("{name}.txt")), caption.as_bytes())?;
+        }
+        if !holds(&path, id) {
+            self.write(&path, bytes)?;
+        }
+        Ok(path)
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut file = aside(&self.root.join(ASIDE))?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| {
+            let what = format!(
+                "cannot put `{}` into its place: {}",
+                path.display(),
+                error.error
+            );
+            io::Error::new(error.error.kind(), what)
+        })?;
+        sync_folder(path.parent().unwrap_or(&self.root))
+    }
+
+    /// The places of a picture that lie in the album.
+    pub(crate) fn places(&self, record: &Record) -> Vec<PathBuf> {
+        let paths = record.locations.iter().map(|location| &location.path);
+        paths
+            .filter(|path| path.starts_with(&self.root))
+            .cloned()
+            .collect()
+    }
+
+    /// Takes a file out, and the caption that an upload put beside it. Blocks.
+    pub(crate) fn remove(&self, path: &Path, id: ContentHash) -> io::Result<()> {
+        let folder = path.parent().unwrap_or(&self.root);
+        let real = match fs_err::canonicalize(folder) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
+            real => real?,
+        };
+        if real != folder || !real.starts_with(&self.root) {
+            let what = format!("`{}` leads out of the album", path.display());
+            return Err(io::Error::other(what));
+        }
+        remove(path)?;
+        if path
+            .file_stem()
+            .is_some_and(|stem| *stem == *id.to_string())
+        {
+            remove(&path.with_extension("txt"))?;
+        }
+        sync_folder(folder)
+    }
+}
+
+/// A file without a name of its own yet, readable as the operator's other files are.
+fn aside(folder: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    #[cfg(unix)]
+    builder.permissions(permissions);
+    builder.tempfile_in(folder)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs_err::remove_file(path) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Whether a file is there and whole.
+fn holds(path: &Path, id: ContentHash) -> bool {
+    fs_err::File::open(path)
+        .and_then(ContentHash::of_reader)
+        .is_ok_and(|found| found == id)
+}
+
+/// A rename survives a power cut when its folder is synced.
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    fs_err::File::open(folder)?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// A sidecar's paragraphs are captions; this is one.
+fn one_paragraph(text: &str) -> Option<String> {
+    let text: String = text
+        .chars()
+        .map(|letter| if letter.is_control() { ' ' } else { letter })
+        .take(LONGEST_CAPTION)
+        .collect();
+    let text = text.trim();
+    (!text.is_empty()).then(|| format!("{text}\n"))
+}
+
+fn ending(format: Format) -> &'static str {
+    match format {
+        Format::Jpeg => "jpg",
+        Format::Tiff => "tif",
+        Format::Pnm => "pnm",
+        Format::Farbfeld => "ff",
+        format => format.name(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIF: &[u8] = b"GIF89a\x01\0\x01\0\0\0\0;";
+
+    fn files(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs_err::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_same_upload_has_the_same_place_and_leaves_nothing_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let album = Album::open(&folder.path().join("new/album")).unwrap();
+        let id = ContentHash::of(GIF);
+        let put = |caption| album.put(GIF, id, Format::Gif, caption).unwrap();
+        let path = put(None);
+        assert_eq!(fs_err::read(&path).unwrap(), GIF);
+        assert_eq!(put(Some(" a dot\n\nof\u{0} light ")), path);
+        let caption = path.with_extension("txt");
+        assert_eq!(
+            fs_err::read_to_string(&caption).unwrap(),
+            "a dot  of  light\n"
+        );
+        // One that was cut off is made whole.
+        fs_err::write(&path, &GIF[..5]).unwrap();
+        put(Some("  "));
+        assert_eq!(fs_err::read(&path).unwrap(), GIF);
+        assert!(files(&album.root().join(ASIDE)).is_empty());
+        assert_eq!(files(path.parent().unwrap()).len(), 2);
+        album.remove(&path, id).unwrap();
+        album.remove(&path, id).unwrap();
+        assert!(files(path.parent().unwrap()).is_empty());
+    }
+
+    #[test]
+    fn what_was_cut_off_is_cleared_away_at_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let album = Album::open(folder.path()).unwrap();
+        let left = album.root().join(ASIDE).join("half");
+        fs_err::write(&left, "half a picture").unwrap();
+        Album::open(folder.path()).unwrap();
+        assert!(!left.exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn nothing_is_written_or_removed_through_a_link_out_of_the_album() {
+        let folder = tempfile::tempdir().unwrap();
+        let album = Album::open(&folder.path().join("album")).unwrap();
+        let outside = folder.path().canonicalize().unwrap().join("outside");
+        fs_err::create_dir(&outside).unwrap();
+        let id = ContentHash::of(GIF);
+        let shard = album.root().join(&id.to_string()[..2]);
+        std::os::unix::fs::symlink(&outside, &shard).unwrap();
+        assert!(album.put(GIF, id, Format::Gif, Some("x")).is_err());
+        assert!(files(&outside).is_empty());
+        let kept = outside.join("kept.gif");
+        fs_err::write(&kept, GIF).unwrap();
+        assert!(album.remove(&shard.join("kept.gif"), id).is_err());
+        assert!(kept.exists());
+    }
+}

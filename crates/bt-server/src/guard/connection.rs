@@ -1,0 +1,178 @@
+//! Connections: how many there are, and that none is held by a client that takes nothing. Below HTTP and
+//! TLS, so that it holds for both.
+
+use std::future::Ready;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum_server::accept::Accept;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Sleep;
+
+use super::Limits;
+
+/// Accepts as many connections as are allowed; further ones are closed at once.
+#[derive(Clone, Debug)]
+pub(crate) struct Guarded {
+    places: Arc<Semaphore>,
+    stall: Duration,
+}
+
+impl Guarded {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(limits.connections)),
+            stall: limits.stall_timeout,
+        }
+    }
+}
+
+impl<S> Accept<TcpStream, S> for Guarded {
+    type Stream = Connection<TcpStream>;
+    type Service = S;
+    type Future = Ready<io::Result<(Self::Stream, Self::Service)>>;
+
+    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
+        let accepted = match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(place) => stream.set_nodelay(true).map(|()| {
+                let connection = Connection {
+                    stream,
+                    stall: self.stall,
+                    waiting: None,
+                    _place: place,
+                };
+                (connection, service)
+            }),
+            Err(_) => {
+                tracing::warn!("too many connections; one is turned away");
+                Err(io::Error::other("too many connections"))
+            }
+        };
+        std::future::ready(accepted)
+    }
+}
+
+/// A connection that fails when a write waits too long for the other side.
+#[derive(Debug)]
+pub(crate) struct Connection<S> {
+    stream: S,
+    stall: Duration,
+    waiting: Option<Pin<Box<Sleep>>>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl<S: Unpin> Connection<S> {
+    /// Passes a write's outcome on, and loses patience with one that does not come.
+    fn patient<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        outcome: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if outcome.is_ready() {
+            self.waiting = None;
+            return outcome;
+        }
+        let stall = self.stall;
+        let waiting = self
+            .waiting
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(stall)));
+        ready!(waiting.as_mut().poll(context));
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the client takes nothing",
+        )))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.patient(context, outcome)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.patient(context, outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outcome = Pin::new(&mut self.stream).poll_flush(context);
+        self.patient(context, outcome)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outcome = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.patient(context, outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    async fn connection(
+        stall: Duration,
+    ) -> (Connection<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
+        let (stream, other) = tokio::io::duplex(16);
+        let places = Arc::new(Semaphore::new(1));
+        let connection = Connection {
+            stream,
+            stall,
+            waiting: None,
+            _place: places.acquire_owned().await.unwrap(),
+        };
+        (connection, other)
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_is_cut() {
+        let (mut connection, _other) = connection(Duration::from_millis(20)).await;
+        let error = connection.write_all(&[0; 17]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_slowly_is_served() {
+        let (mut connection, mut other) = connection(Duration::from_secs(60)).await;
+        let reading = tokio::spawn(async move {
+            let (mut got, mut byte) = (0, [0; 1]);
+            while other.read(&mut byte).await.unwrap() == 1 {
+                got += 1;
+                tokio::task::yield_now().await;
+            }
+            got
+        });
+        connection.write_all(&[7; 1000]).await.unwrap();
+        drop(connection);
+        assert_eq!(reading.await.unwrap(), 1000);
+    }
+}

@@ -1,0 +1,107 @@
+//! Each request has an id, a line in the log, and an end.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tracing::Instrument;
+
+use crate::error::ApiError;
+
+tokio::task_local! {
+    static CURRENT: String;
+}
+
+const ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Longer ids of others are replaced.
+const LONGEST: usize = 64;
+
+/// The id of the request that this task answers.
+pub(crate) fn request_id() -> Option<String> {
+    CURRENT.try_with(Clone::clone).ok()
+}
+
+/// Gives the request its id (the one that a proxy gave, if any), and writes its line. The query is not
+/// logged: it says what people look for.
+pub(super) async fn with_id(request: Request, next: Next) -> Response {
+    let id = request
+        .headers()
+        .get(ID)
+        .and_then(|id| id.to_str().ok())
+        .filter(|id| is_sound(id))
+        .map_or_else(new_id, ToOwned::to_owned);
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let span = tracing::info_span!("request", %id, %method, path);
+    let answered = async {
+        let started = Instant::now();
+        let response = next.run(request).await;
+        let (status, ms) = (response.status().as_u16(), started.elapsed().as_millis());
+        tracing::info!(status, ms, "answered");
+        response
+    };
+    let mut response = CURRENT.scope(id.clone(), answered.instrument(span)).await;
+    if let Ok(id) = HeaderValue::try_from(id) {
+        response.headers_mut().insert(ID, id);
+    }
+    response
+}
+
+fn is_sound(id: &str) -> bool {
+    (1..=LONGEST).contains(&id.len())
+        && id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+/// Different for each request of each run; no secret.
+fn new_id() -> String {
+    static RUN: OnceLock<RandomState> = OnceLock::new();
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let mut hasher = RUN.get_or_init(RandomState::new).build_hasher();
+    hasher.write_u64(NEXT.fetch_add(1, Ordering::Relaxed));
+    format!("{:016x}", hasher.finish())
+}
+
+/// A request whose answer does not begin in time gets none; what it was doing is given up.
+pub(super) async fn in_time(
+    State(limit): State<Duration>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => ApiError::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "deadline",
+            "It took too long",
+            format!("there was no answer within {} seconds", limit.as_secs()),
+        )
+        .into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_differ_and_those_of_others_are_checked() {
+        assert_ne!(new_id(), new_id());
+        assert!(is_sound(&new_id()));
+        for (id, sound) in [
+            ("a-1_b.c", true),
+            ("", false),
+            ("a b", false),
+            ("a\"", false),
+        ] {
+            assert_eq!(is_sound(id), sound, "{id}");
+        }
+        assert!(!is_sound(&"a".repeat(65)));
+    }
+}
