@@ -6,12 +6,12 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result};
 use bt_cli::{Exit, Progress, hinted};
-use bt_model::{Encoder, Exec, ModelChoice};
+use bt_model::Exec;
 use bt_query::{
     Answer, DEFAULT_LOOK_AT, DEFAULT_N, DEFAULT_RERANK, Error, Example, Given, Models, Query,
     Scorer, Sort, open_query_picture, parse, search,
 };
-use bt_store::{Collection, ContentHash, Filter, Header, ModelRef, Reader};
+use bt_store::{Collection, ContentHash, Filter, Header, Reader};
 use clap::{Parser, ValueEnum};
 
 use crate::show::{self, Form, When};
@@ -359,51 +359,28 @@ impl Cli {
     /// The models that the index names.
     fn models(&self, header: &Header, progress: &Bar) -> Result<Models> {
         let exec = Exec::parse(&self.device)?;
-        let load = |reference: &ModelRef, spec: &str| -> Result<Encoder> {
-            let fit = reference.fit.parse().map_err(|message: String| {
-                hinted(
-                    format!(
-                        "the index asks for a way to fit pictures that is not known here: {message}"
-                    ),
-                    "update these programs",
-                )
-            })?;
-            let choice = ModelChoice {
-                spec: spec.to_owned(),
-                fit,
-            };
-            let encoder = Encoder::load(&choice, &exec, &mut |event| match event {
-                bt_model::Event::Warning(warning) if !self.quiet => {
-                    anstream::eprintln!("warning: {warning}");
-                }
-                bt_model::Event::Download { file, done, total } => {
-                    let of = total.map_or(String::new(), |total| {
-                        format!(" of {}", bt_cli::text::bytes(total))
-                    });
-                    progress.shown(self.quiet).note(&format!(
-                        "downloading {file}: {}{of}",
-                        bt_cli::text::bytes(done)
-                    ));
-                }
-                _ => {}
-            });
-            if let Some(bar) = progress.0.get() {
-                bar.note("");
+        // A query by a picture alone is not reranked.
+        let reranks = self.rerank > 0 && !(self.text.is_empty() && self.not.is_empty());
+        let spec = self.model.as_deref();
+        let models = Models::load(header, spec, reranks, &exec, &mut |event| match event {
+            bt_model::Event::Warning(warning) if !self.quiet => {
+                anstream::eprintln!("warning: {warning}");
             }
-            Ok(encoder?)
-        };
-        let spec = self.model.as_ref().unwrap_or(&header.model.spec);
-        let embedder = load(&header.model, spec)?;
-        let reranker = match &header.rerank {
-            // A query by a picture alone is not reranked.
-            Some(reference)
-                if self.rerank > 0 && !(self.text.is_empty() && self.not.is_empty()) =>
-            {
-                Some(load(reference, &reference.spec)?)
+            bt_model::Event::Download { file, done, total } => {
+                let of = total.map_or(String::new(), |total| {
+                    format!(" of {}", bt_cli::text::bytes(total))
+                });
+                progress.shown(self.quiet).note(&format!(
+                    "downloading {file}: {}{of}",
+                    bt_cli::text::bytes(done)
+                ));
             }
-            _ => None,
-        };
-        Ok(Models::new(header, embedder, reranker)?)
+            _ => {}
+        });
+        if let Some(bar) = progress.0.get() {
+            bar.note("");
+        }
+        Ok(models?)
     }
 
     /// Opens the index, and the query's picture.

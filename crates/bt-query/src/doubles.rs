@@ -11,7 +11,7 @@ use bt_store::{
 use image::{Rgb, RgbImage};
 
 use crate::error::Result;
-use crate::scorer::{Abilities, Scorer};
+use crate::scorer::{Abilities, Look, Scorer};
 
 pub(crate) fn record(id: u8, path: &str) -> Record {
     Record {
@@ -271,18 +271,18 @@ impl Scorer for Colours {
         }
     }
 
-    fn match_logits(&self, texts: &[&str], pictures: &[&Pixels]) -> Result<Vec<Vec<f32>>> {
+    fn match_logits(&self, texts: &[&str], pictures: &[Look]) -> Result<Vec<Vec<f32>>> {
         Ok(texts
             .iter()
             .map(|text| {
                 let text = unit(colour_of(text));
-                let one = |picture: &&Pixels| {
-                    let cosine: f32 = picture.values.iter().zip(&text).map(|(a, b)| a * b).sum();
-                    if self.broken {
-                        f32::NAN
-                    } else {
+                let one = |look: &Look| match look {
+                    Look::Fresh { pixels, .. } if !self.broken => {
+                        let values = pixels.values.iter();
+                        let cosine: f32 = values.zip(&text).map(|(a, b)| a * b).sum();
                         10.0 * (cosine - 0.6)
                     }
+                    _ => f32::NAN,
                 };
                 pictures.iter().map(one).collect()
             })

@@ -114,6 +114,9 @@ pub enum Error {
         /// The word.
         word: String,
     },
+    /// Nobody waits for the answer any more: who asked has left, or the time that was given is over.
+    #[error("stopped: {0}")]
+    Stopped(&'static str),
     /// The model failed.
     #[error(transparent)]
     Model(#[from] bt_model::Error),
@@ -170,6 +173,7 @@ impl Error {
                 Kind::Bug
             }
             Self::Io(_) => Kind::Io,
+            Self::Stopped(_) => Kind::Busy,
             Self::Model(cause) => match cause.kind() {
                 bt_model::Kind::Usage => Kind::Usage,
                 bt_model::Kind::NotFound => Kind::NotFound,
@@ -228,6 +232,7 @@ impl Error {
             | Self::NoDirection
             | Self::BadHeat { .. }
             | Self::Io(_)
+            | Self::Stopped(_)
             | Self::Draw(_) => return None,
         };
         Some(hint.to_owned())

@@ -41,4 +41,4 @@ pub use plan::{
 pub use query::{DEFAULT_LOOK_AT, DEFAULT_N, DEFAULT_RERANK, Example, Given, Query, Sort};
 pub use rank::SAID_FIRST_UP_TO;
 pub use rerank::Progress;
-pub use scorer::{Abilities, Embedded, Models, Scorer};
+pub use scorer::{Abilities, Embedded, Look, Models, Scorer};

@@ -1,16 +1,16 @@
-//! Candidates looked at with the cross-modal layers: files decoded on all cores beside the model, in
-//! bounded batches, and matched with the query's words. What the scores mean for the order is in
+//! Candidates looked at with the cross-modal layers: files (but for those that the scorer still knows)
+//! decoded on all cores beside the model, in bounded batches, and matched with the query's words. What the scores mean for the order is in
 //! `execute.rs`.
 
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
-use bt_model::Pixels;
 use bt_store::{ContentHash, Record};
 use rayon::prelude::*;
 
 use crate::error::{Error, PictureError, Result};
 use crate::pictures;
-use crate::scorer::Scorer;
+use crate::scorer::{Look, Scorer};
 
 /// Pictures that are matched at once. Two batches are in memory at any time: one with the model, one
 /// being decoded.
@@ -42,12 +42,17 @@ pub(crate) fn judge(
         scope.spawn(move || {
             for batch in records.chunks(BATCH) {
                 // A picture travels with its identity, so that one failure cannot shift the others.
-                let ready: Vec<(ContentHash, Result<Pixels, PictureError>)> = batch
+                let ready: Vec<(ContentHash, Result<Look, PictureError>)> = batch
                     .par_iter()
                     .map(|record| {
-                        let pixels = pictures::open(record, enough)
-                            .map(|opened| scorer.prepare(&opened.picture.rgb));
-                        (record.id, pixels)
+                        let look = match scorer.states(record.id) {
+                            Some(states) => Ok(Look::Known(states)),
+                            None => pictures::open(record, enough).map(|opened| Look::Fresh {
+                                id: record.id,
+                                pixels: Arc::new(scorer.prepare(&opened.picture.rgb)),
+                            }),
+                        };
+                        (record.id, look)
                     })
                     .collect();
                 // The receiver is gone when the model failed; its error is returned below.
@@ -69,13 +74,13 @@ pub(crate) fn judge(
 
 fn match_batch(
     texts: &[&str],
-    batch: Vec<(ContentHash, Result<Pixels, PictureError>)>,
+    batch: Vec<(ContentHash, Result<Look, PictureError>)>,
     scorer: &dyn Scorer,
     judgements: &mut Vec<Judgement>,
 ) -> Result<()> {
-    let readable: Vec<&Pixels> = batch
+    let readable: Vec<Look> = batch
         .iter()
-        .filter_map(|(_, pixels)| pixels.as_ref().ok())
+        .filter_map(|(_, look)| look.as_ref().ok().cloned())
         .collect();
     let by_text = if readable.is_empty() {
         Vec::new()
@@ -83,8 +88,8 @@ fn match_batch(
         scorer.match_logits(texts, &readable)?
     };
     let mut column = 0;
-    for (id, pixels) in batch {
-        judgements.push(match pixels {
+    for (id, look) in batch {
+        judgements.push(match look {
             Err(failure) => Err(failure),
             Ok(_) => {
                 let logits: Option<Vec<f32>> =

@@ -1,10 +1,13 @@
 //! What is asked of models: the few calls that answering a query needs, and the models of an index (one
 //! that does everything, or one that embeds and one that reranks) behind them.
 
+use std::sync::Arc;
+
 use bt_model::{
-    Calibration, Encoder, Heads, Pixels, Platt, RankBy, TextEmbedding, Window, WordHeat,
+    Calibration, Encoder, Event, Exec, Heads, ModelChoice, PictureStates, Pixels, Platt, RankBy,
+    TextEmbedding, Window, WordHeat,
 };
-use bt_store::Header;
+use bt_store::{ContentHash, Header, ModelRef};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +27,20 @@ pub struct Abilities {
 /// A vector of what a query says, and whether the model's limit cut the words.
 pub type Embedded = TextEmbedding;
 
+/// A picture as the reranker takes it.
+#[derive(Clone, Debug)]
+pub enum Look {
+    /// Decoded for this query.
+    Fresh {
+        /// Whose pixels they are, for a scorer that keeps what it makes of them.
+        id: ContentHash,
+        /// From [`Scorer::prepare`].
+        pixels: Arc<Pixels>,
+    },
+    /// What the model made of it earlier, from [`Scorer::states`].
+    Known(PictureStates),
+}
+
 /// The models behind a query. Shared between threads.
 pub trait Scorer: Send + Sync {
     /// What can be asked.
@@ -40,8 +57,12 @@ pub trait Scorer: Send + Sync {
     fn enough_pixels(&self) -> u32;
     /// A picture as the reranker reads it; cheap, meant for the decoding threads.
     fn prepare(&self, picture: &RgbImage) -> Pixels;
+    /// What is kept of a picture from an earlier query, so that its file need not be read again.
+    fn states(&self, _id: ContentHash) -> Option<PictureStates> {
+        None
+    }
     /// ITM logit differences: for each text, one a picture, in order.
-    fn match_logits(&self, texts: &[&str], pictures: &[&Pixels]) -> Result<Vec<Vec<f32>>>;
+    fn match_logits(&self, texts: &[&str], pictures: &[Look]) -> Result<Vec<Vec<f32>>>;
     /// Where the words of a text are in a picture.
     fn word_heat(&self, text: &str, picture: &Pixels) -> Result<Vec<WordHeat>>;
     /// What part of a picture of this size the reranker sees.
@@ -51,7 +72,7 @@ pub trait Scorer: Send + Sync {
 /// The models that an index was made for.
 #[derive(Debug)]
 pub struct Models {
-    embedder: Encoder,
+    embedder: Arc<Encoder>,
     reranker: Option<Encoder>,
     calibration: Calibration,
 }
@@ -81,15 +102,69 @@ impl Models {
             Some(reranker) => of_a_pair(embedder.calibration(), reranker.calibration()),
         };
         Ok(Self {
-            embedder,
+            embedder: Arc::new(embedder),
             reranker,
             calibration,
         })
     }
 
+    /// Loads the models that an index was made with. `spec`: where the one that embeds is, if not where it
+    /// was. `reranks`: whether another one that reranks is needed, too.
+    ///
+    /// # Errors
+    /// Those of loading; `OtherModel` when it is not the same.
+    pub fn load(
+        header: &Header,
+        spec: Option<&str>,
+        reranks: bool,
+        exec: &Exec,
+        on: &mut dyn FnMut(Event),
+    ) -> Result<Self> {
+        let mut load = |reference: &ModelRef, spec: &str| -> Result<Encoder> {
+            let choice = ModelChoice {
+                spec: spec.to_owned(),
+                fit: reference.fit.parse().map_err(bt_model::Error::Usage)?,
+            };
+            Ok(Encoder::load(&choice, exec, on)?)
+        };
+        let embedder = load(&header.model, spec.unwrap_or(&header.model.spec))?;
+        let reranker = match &header.rerank {
+            Some(reference) if reranks => Some(load(reference, &reference.spec)?),
+            _ => None,
+        };
+        Self::new(header, embedder, reranker)
+    }
+
+    /// The model that embeds; it can be shared with an indexer.
+    pub fn embedder(&self) -> &Arc<Encoder> {
+        &self.embedder
+    }
+
     /// The model that reranks.
-    fn matcher(&self) -> &Encoder {
+    pub fn matcher(&self) -> &Encoder {
         self.reranker.as_ref().unwrap_or(&self.embedder)
+    }
+
+    /// The states of pictures, in order: those that are known, and those of all fresh ones made at once.
+    ///
+    /// # Errors
+    /// Those of the model.
+    pub fn states_of(&self, pictures: &[Look]) -> Result<Vec<PictureStates>> {
+        let fresh: Vec<&Pixels> = pictures
+            .iter()
+            .filter_map(|look| match look {
+                Look::Fresh { pixels, .. } => Some(&**pixels),
+                Look::Known(_) => None,
+            })
+            .collect();
+        let mut made = self.matcher().picture_states(&fresh)?.into_iter();
+        pictures
+            .iter()
+            .filter_map(|look| match look {
+                Look::Fresh { .. } => made.next().map(Ok),
+                Look::Known(states) => Some(Ok(states.clone())),
+            })
+            .collect()
     }
 }
 
@@ -152,8 +227,8 @@ impl Scorer for Models {
         self.matcher().prepare(picture)
     }
 
-    fn match_logits(&self, texts: &[&str], pictures: &[&Pixels]) -> Result<Vec<Vec<f32>>> {
-        let states = self.matcher().picture_states(pictures)?;
+    fn match_logits(&self, texts: &[&str], pictures: &[Look]) -> Result<Vec<Vec<f32>>> {
+        let states = self.states_of(pictures)?;
         let states: Vec<_> = states.iter().collect();
         texts
             .iter()

@@ -1,0 +1,350 @@
+//! The thread that owns a model. What concurrently running queries ask of it comes over a channel; what has
+//! come together runs as one batch, texts first, so that nobody waits for a vector behind somebody's
+//! reranking. What the model made of texts and pictures is kept, within bounds in bytes.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bt_model::{PictureStates, Pixels};
+use bt_query::{Embedded, Error, Look, Result};
+use bt_store::ContentHash;
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use moka::sync::Cache;
+
+use super::Ticket;
+
+pub(crate) use bt_query::Models;
+
+/// A model behind its thread.
+pub(crate) struct Model {
+    models: Arc<Models>,
+    // Bounded by the number of workers: each waits for the answer to its only question.
+    asks: Sender<Ask>,
+    texts: Cache<String, Embedded>,
+    states: Cache<ContentHash, PictureStates>,
+}
+
+/// A question, who asks, and where the answer goes.
+struct Ask {
+    ticket: Ticket,
+    what: What,
+}
+
+enum What {
+    Text(String, Sender<Result<Embedded>>),
+    Picture(Pixels, Sender<Result<Vec<f32>>>),
+    Match {
+        texts: Vec<String>,
+        pictures: Vec<Look>,
+        reply: Sender<Result<Vec<Vec<f32>>>>,
+    },
+    Other(Box<dyn FnOnce(&Models) + Send>),
+}
+
+impl Model {
+    /// Starts the thread. `max_batch`: most texts or pictures that go through together; `cache_bytes`: what
+    /// is kept of pictures (most of it) and of texts.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(crate) fn start(
+        models: Models,
+        max_batch: usize,
+        cache_bytes: u64,
+    ) -> std::io::Result<Self> {
+        let models = Arc::new(models);
+        let weight = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+        let states: Cache<ContentHash, PictureStates> = Cache::builder()
+            .max_capacity(cache_bytes)
+            .weigher(move |_, states: &PictureStates| weight(states.bytes() + 64))
+            .build();
+        let texts = Cache::builder()
+            .max_capacity(cache_bytes / 16)
+            .weigher(move |text: &String, embedded: &Embedded| {
+                weight(text.len() + 4 * embedded.vector.len() + 128)
+            })
+            .build();
+        let (asks, asked) = unbounded();
+        let serving = Serving {
+            models: Arc::clone(&models),
+            max_batch: max_batch.max(1),
+            states: states.clone(),
+        };
+        std::thread::Builder::new()
+            .name("model".into())
+            .spawn(move || serving.run(&asked))?;
+        Ok(Self {
+            models,
+            asks,
+            texts,
+            states,
+        })
+    }
+
+    /// What can be read off the model without running it.
+    pub(crate) fn models(&self) -> &Models {
+        &self.models
+    }
+
+    /// The vector of a text.
+    pub(crate) fn text(&self, ticket: &Ticket, text: &str) -> Result<Embedded> {
+        if let Some(known) = self.texts.get(text) {
+            hit("texts");
+            return Ok(known);
+        }
+        missed("texts");
+        let embedded = self.ask(ticket, |reply| What::Text(text.to_owned(), reply))??;
+        self.texts.insert(text.to_owned(), embedded.clone());
+        Ok(embedded)
+    }
+
+    /// The vector of a picture.
+    pub(crate) fn picture(&self, ticket: &Ticket, pixels: Pixels) -> Result<Vec<f32>> {
+        self.ask(ticket, |reply| What::Picture(pixels, reply))?
+    }
+
+    /// What is kept of a picture.
+    pub(crate) fn states(&self, id: ContentHash) -> Option<PictureStates> {
+        let known = self.states.get(&id);
+        if known.is_some() {
+            hit("pictures");
+        } else {
+            missed("pictures");
+        }
+        known
+    }
+
+    /// ITM logit differences, a row a text.
+    pub(crate) fn match_logits(
+        &self,
+        ticket: &Ticket,
+        texts: &[&str],
+        pictures: &[Look],
+    ) -> Result<Vec<Vec<f32>>> {
+        self.ask(ticket, |reply| What::Match {
+            texts: texts.iter().map(|&text| text.to_owned()).collect(),
+            pictures: pictures.to_vec(),
+            reply,
+        })?
+    }
+
+    /// Anything else.
+    pub(crate) fn call<T: Send + 'static>(
+        &self,
+        ticket: &Ticket,
+        work: impl FnOnce(&Models) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.ask(ticket, |reply| {
+            What::Other(Box::new(move |models| {
+                // Who has left does not wait for the answer.
+                let _ = reply.send(work(models));
+            }))
+        })?
+    }
+
+    fn ask<T>(&self, ticket: &Ticket, what: impl FnOnce(Sender<T>) -> What) -> Result<T> {
+        if let Some(why) = ticket.over() {
+            return Err(Error::Stopped(why));
+        }
+        let (reply, answer) = bounded(1);
+        let ask = Ask {
+            ticket: ticket.clone(),
+            what: what(reply),
+        };
+        let gone = || Error::Stopped("the model failed");
+        self.asks.send(ask).map_err(|_| gone())?;
+        // The thread drops what nobody waits for, and what it was busy with when the model failed.
+        answer.recv().map_err(|_| match ticket.over() {
+            Some(why) => Error::Stopped(why),
+            None => gone(),
+        })
+    }
+}
+
+fn hit(cache: &'static str) {
+    metrics::counter!("bt_cache_hits_total", "cache" => cache).increment(1);
+}
+
+fn missed(cache: &'static str) {
+    metrics::counter!("bt_cache_misses_total", "cache" => cache).increment(1);
+}
+
+/// The thread's side.
+struct Serving {
+    models: Arc<Models>,
+    max_batch: usize,
+    states: Cache<ContentHash, PictureStates>,
+}
+
+/// What waits, by kind, in the order it came.
+#[derive(Default)]
+struct Waiting {
+    texts: VecDeque<(Ticket, String, Sender<Result<Embedded>>)>,
+    pictures: VecDeque<(Ticket, Pixels, Sender<Result<Vec<f32>>>)>,
+    matches: VecDeque<(Ticket, Matching)>,
+    others: VecDeque<(Ticket, Box<dyn FnOnce(&Models) + Send>)>,
+}
+
+struct Matching {
+    texts: Vec<String>,
+    pictures: Vec<Look>,
+    reply: Sender<Result<Vec<Vec<f32>>>>,
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+            && self.pictures.is_empty()
+            && self.matches.is_empty()
+            && self.others.is_empty()
+    }
+
+    fn push(&mut self, Ask { ticket, what }: Ask) {
+        match what {
+            What::Text(text, reply) => self.texts.push_back((ticket, text, reply)),
+            What::Picture(pixels, reply) => self.pictures.push_back((ticket, pixels, reply)),
+            What::Match {
+                texts,
+                pictures,
+                reply,
+            } => self.matches.push_back((
+                ticket,
+                Matching {
+                    texts,
+                    pictures,
+                    reply,
+                },
+            )),
+            What::Other(work) => self.others.push_back((ticket, work)),
+        }
+    }
+
+    /// Lets go of what nobody waits for.
+    fn forget_the_gone(&mut self) {
+        self.texts.retain(|(ticket, ..)| ticket.over().is_none());
+        self.pictures.retain(|(ticket, ..)| ticket.over().is_none());
+        self.matches.retain(|(ticket, _)| ticket.over().is_none());
+        self.others.retain(|(ticket, _)| ticket.over().is_none());
+    }
+}
+
+impl Serving {
+    fn run(&self, asked: &Receiver<Ask>) {
+        let mut waiting = Waiting::default();
+        loop {
+            if waiting.is_empty() {
+                match asked.recv() {
+                    Ok(ask) => waiting.push(ask),
+                    Err(_) => return,
+                }
+            }
+            asked.try_iter().for_each(|ask| waiting.push(ask));
+            waiting.forget_the_gone();
+            // A failure answers those that it concerns by dropping their channels; the next are served.
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.one_batch(&mut waiting)));
+            if outcome.is_err() {
+                tracing::error!("the model failed unexpectedly");
+            }
+        }
+    }
+
+    fn one_batch(&self, waiting: &mut Waiting) {
+        if !waiting.texts.is_empty() {
+            let batch = take(&mut waiting.texts, self.max_batch);
+            size("texts", batch.len());
+            let texts: Vec<&str> = batch.iter().map(|(_, text, _)| text.as_str()).collect();
+            let embedder = self.models.embedder();
+            let done = each(&texts, |texts| Ok(embedder.embed_texts(texts)?));
+            answer(batch.into_iter().map(|(_, _, reply)| reply), done);
+        } else if !waiting.pictures.is_empty() {
+            let batch = take(&mut waiting.pictures, self.max_batch);
+            size("pictures", batch.len());
+            let pictures: Vec<&Pixels> = batch.iter().map(|(_, pixels, _)| pixels).collect();
+            let embedder = self.models.embedder();
+            let done = each(&pictures, |pictures| Ok(embedder.embed_pictures(pictures)?));
+            answer(batch.into_iter().map(|(_, _, reply)| reply), done);
+        } else if !waiting.matches.is_empty() {
+            let batch = take(&mut waiting.matches, self.max_batch);
+            let batch: Vec<Matching> = batch.into_iter().map(|(_, matching)| matching).collect();
+            self.match_all(batch);
+        } else if let Some((_, work)) = waiting.others.pop_front() {
+            work(&self.models);
+        }
+    }
+
+    /// The states of all pictures that queries want to see are made together, each picture once; then each
+    /// query's texts are matched with its pictures.
+    fn match_all(&self, batch: Vec<Matching>) {
+        let mut fresh: Vec<(ContentHash, &Pixels)> = Vec::new();
+        for look in batch.iter().flat_map(|matching| &matching.pictures) {
+            if let Look::Fresh { id, pixels } = look
+                && !fresh.iter().any(|(known, _)| known == id)
+                && !self.states.contains_key(id)
+            {
+                fresh.push((*id, pixels));
+            }
+        }
+        size("states", fresh.len());
+        for chunk in fresh.chunks(self.max_batch) {
+            let pixels: Vec<&Pixels> = chunk.iter().map(|(_, pixels)| *pixels).collect();
+            // Whom a failure concerns sees it again below.
+            if let Ok(made) = self.models.matcher().picture_states(&pixels) {
+                for ((id, _), states) in chunk.iter().zip(made) {
+                    self.states.insert(*id, states);
+                }
+            }
+        }
+        size("matches", batch.len());
+        for matching in batch {
+            let _ = matching.reply.send(self.match_one(&matching));
+        }
+    }
+
+    fn match_one(&self, matching: &Matching) -> Result<Vec<Vec<f32>>> {
+        let looks: Vec<Look> = matching
+            .pictures
+            .iter()
+            .map(|look| match look {
+                Look::Fresh { id, .. } => self
+                    .states
+                    .get(id)
+                    .map_or_else(|| look.clone(), Look::Known),
+                Look::Known(_) => look.clone(),
+            })
+            .collect();
+        let texts: Vec<&str> = matching.texts.iter().map(String::as_str).collect();
+        bt_query::Scorer::match_logits(&*self.models, &texts, &looks)
+    }
+}
+
+fn take<T>(queue: &mut VecDeque<T>, most: usize) -> Vec<T> {
+    queue.drain(..queue.len().min(most)).collect()
+}
+
+fn size(kind: &'static str, batch: usize) {
+    if batch > 0 {
+        metrics::histogram!("bt_batch_size", "kind" => kind).record(batch as f64);
+    }
+}
+
+/// Runs a batch; when it fails, each alone, so that one bad input costs only itself.
+fn each<I: Copy, T>(inputs: &[I], run: impl Fn(&[I]) -> Result<Vec<T>>) -> Vec<Result<T>> {
+    match run(inputs) {
+        Ok(all) if all.len() == inputs.len() => all.into_iter().map(Ok).collect(),
+        _ => inputs
+            .iter()
+            .map(|input| {
+                let alone = run(&[*input])?.into_iter().next();
+                alone.ok_or(Error::NoDirection)
+            })
+            .collect(),
+    }
+}
+
+fn answer<T>(replies: impl Iterator<Item = Sender<Result<T>>>, done: Vec<Result<T>>) {
+    for (reply, done) in replies.zip(done) {
+        // Who has left does not wait for the answer.
+        let _ = reply.send(done);
+    }
+}
