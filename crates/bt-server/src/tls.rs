@@ -82,3 +82,99 @@ fn patient<A>(mut server: Server<SocketAddr, A>, limits: &Limits) -> Server<Sock
         .max_header_list_size(HEAD);
     server.first_request_timeout(limits.header_timeout)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::sync::Arc;
+
+    use axum::routing::get;
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+    use rustls::{ClientConfig, ClientConnection, RootCertStore, Stream};
+
+    use super::*;
+
+    const CERT: &str = include_str!("../testdata/cert.pem");
+    const KEY: &str = include_str!("../testdata/key.pem");
+
+    fn options(folder: &std::path::Path, key: &str) -> Options {
+        let (cert_file, key_file) = (folder.join("cert.pem"), folder.join("key.pem"));
+        fs_err::write(&cert_file, CERT).unwrap();
+        fs_err::write(&key_file, key).unwrap();
+        let mut options = Options::new(Vec::new(), "127.0.0.1:0".parse().unwrap());
+        options.tls = Some(Files {
+            cert: cert_file,
+            key: key_file,
+        });
+        options
+    }
+
+    fn ask_by_tls(address: SocketAddr) -> String {
+        let mut roots = RootCertStore::empty();
+        let cert = CertificateDer::from_pem_slice(CERT.as_bytes()).unwrap();
+        roots.add(cert).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = "localhost".try_into().unwrap();
+        let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut socket = TcpStream::connect(address).unwrap();
+        let mut stream = Stream::new(&mut client, &mut socket);
+        let ask = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(ask).unwrap();
+        let mut answer = Vec::new();
+        // Whether the other side says good-bye does not matter here.
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8(answer).unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn with_a_certificate_only_tls_is_answered() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = options(folder.path(), KEY);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let app = Router::new().route("/", get(|| async { "hello" }));
+        let handle = Handle::new();
+        let stop = handle.clone();
+        let serving = tokio::spawn(async move { serve(listener, app, &options, handle).await });
+        let answers = tokio::task::spawn_blocking(move || {
+            let by_tls = ask_by_tls(address);
+            let mut plain = TcpStream::connect(address).unwrap();
+            plain
+                .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                .unwrap();
+            let mut answer = Vec::new();
+            let _ = plain.read_to_end(&mut answer);
+            (by_tls, answer)
+        });
+        let (by_tls, plain) = answers.await.unwrap();
+        assert!(
+            by_tls.starts_with("HTTP/1.1 200") && by_tls.ends_with("hello"),
+            "{by_tls}"
+        );
+        assert!(
+            !plain.starts_with(b"HTTP/"),
+            "{}",
+            String::from_utf8_lossy(&plain)
+        );
+        stop.shutdown();
+        serving.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_key_that_does_not_fit_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = options(folder.path(), "no key");
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let error = serve(listener, Router::new(), &options, Handle::new())
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains("key.pem"), "{error}");
+    }
+}

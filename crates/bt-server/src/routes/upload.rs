@@ -122,8 +122,11 @@ fn album(state: &AppState, index: Option<&str>) -> Result<Arc<Album>, ApiError> 
         })
 }
 
-/// The parts of the form.
-async fn read(mut form: Multipart, most: u64) -> Result<(Vec<u8>, Option<String>), ApiError> {
+/// The parts of the form; a picture of at most so many bytes.
+pub(crate) async fn read(
+    mut form: Multipart,
+    most: u64,
+) -> Result<(Vec<u8>, Option<String>), ApiError> {
     let (mut image, mut caption) = (None, None);
     while let Some(mut field) = form.next_field().await.map_err(bad_form)? {
         let (name, most) = match field.name() {
