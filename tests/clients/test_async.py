@@ -31,7 +31,7 @@ def test_it_answers_as_the_synchronous_one_does(server: serving.Served, client: 
             assert (await other.search(image=couch, n=1))[0].path == str(couch)
             rows = [row.id async for row in other.browse_pages(n=50)]
             assert rows == [row.id for row in client.browse_pages(n=50)]
-            events = [name async for name, _ in other.search_live("a cat", n=1)]
+            events = [name async for name, _ in other.search_live("a cat, asked step by step", n=1)]
             assert events == ["candidates", "results"]
             with pytest.raises(NotFound):
                 await other.picture("0" * 64)

@@ -8,6 +8,7 @@ import json
 import re
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -136,13 +137,13 @@ def test_an_answer_is_described(openapi: dict[str, Any], call: calls.Call, kind:
 
 
 def test_every_function_that_makes_a_request_is_compared() -> None:
-    tree = ast.parse(open(calls.__file__, encoding="utf-8").read())
+    tree = ast.parse(Path(calls.__file__).read_text("utf-8"))
     made = {
         node.name
         for node in tree.body
         if isinstance(node, ast.FunctionDef) and isinstance(node.returns, ast.Name) and node.returns.id == "Call"
     }
-    here = ast.parse(open(__file__, encoding="utf-8").read())
+    here = ast.parse(Path(__file__).read_text("utf-8"))
     compared = {
         node.func.attr
         for node in ast.walk(here)

@@ -231,7 +231,7 @@ def export(images: Iterable[str | Picture], index: str | None) -> Call:
 def embed(inputs: EmbedLike | Sequence[EmbedLike], index: str | None) -> Call:
     many = isinstance(inputs, (list, tuple))
     wanted = [_input(one) for one in inputs] if many else [_input(inputs)]  # type: ignore[union-attr, arg-type]
-    return Call("POST", "/v1/embed", body=_given(inputs=wanted, index=index))
+    return Call("POST", "/v1/embed", _pairs(index=index), body={"inputs": wanted})
 
 
 def rerank(
@@ -251,13 +251,13 @@ def rerank(
         query_image=None if image is None else _reference(image),
         texts=None if texts is None else list(texts),
         raw_scores=raw_scores or None,
-        index=index,
     )
-    return Call("POST", "/v1/rerank", body=body)
+    return Call("POST", "/v1/rerank", _pairs(index=index), body=body)
 
 
 def features(text: str, image: ImageLike, index: str | None) -> Call:
-    return Call("POST", "/v1/features", body=_given(text=text, image=_reference(image), index=index))
+    body = {"text": text, "image": _reference(image)}
+    return Call("POST", "/v1/features", _pairs(index=index), body=body)
 
 
 def get(path: str) -> Call:

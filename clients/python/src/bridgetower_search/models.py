@@ -250,13 +250,13 @@ class Index:
 
     name: str
     pictures: int
-    generation: int | None
+    generation: int | None = None
     """Newest published one."""
     tail: int
     """Pictures that were committed after it."""
     dimensions: int
     model: str
-    rerank_model: str | None
+    rerank_model: str | None = None
     by_words: bool
     """Whether words can be compared with its pictures."""
     threshold: float
