@@ -23,8 +23,8 @@ def test_a_copy_of_truth_and_generations_is_sound_and_answers_alike(
     copy = tmp_path / "index"
     copy.mkdir()
     shutil.copy2(server.index / "index.json", copy)
-    shutil.copytree(server.index / "segments", copy / "segments")
-    shutil.copytree(server.index / "generations", copy / "generations")
+    for folder in ("segments", "generations", "catalog"):
+        shutil.copytree(server.index / folder, copy / folder)
     command = [serving.program("bt-index"), "--verify", "--index", str(copy)]
     assert subprocess.run(command, env=serving.environment(tmp_path), capture_output=True).returncode == 0
     restored = serving.serve(tmp_path, copy)
