@@ -104,11 +104,8 @@ export class Filters {
   }
 
   #folders({ folders }) {
-    const shared = sharedFolder(folders.map(({ folder }) => folder));
-    const rows = folders.map(({ folder, count }) => {
-      const shown = folder.slice(shared.length).replace(/^[/\\]/, "") || folder.split(/[/\\]/).pop();
-      return { value: folder, shown, count, checked: this.view.folders.includes(folder) };
-    });
+    const rows = folders.map(({ folder, name, count }) => ({ value: folder, shown: name || folder, count,
+      checked: this.view.folders.includes(folder) }));
     return this.#checks(rows, "folders");
   }
 
@@ -216,15 +213,6 @@ function list(rows, type, choose) {
       options.forEach((option, i) => (option.hidden = !rows[i].shown.toLowerCase().includes(wanted)));
     } });
   return el("div", {}, find, box);
-}
-
-/** The longest folder that all are in. */
-export function sharedFolder(folders) {
-  if (folders.length < 2) return "";
-  const split = folders.map((folder) => folder.split("/"));
-  let depth = 0;
-  while (split.every((parts) => parts.length > depth + 1 && parts[depth] === split[0][depth])) depth += 1;
-  return split[0].slice(0, depth).join("/");
 }
 
 function dateValue(after, before) {

@@ -29,7 +29,7 @@ setUpTheme();
 setUpLogin();
 history.scrollRestoration = "manual";
 
-const selection = new Selection(() => {
+const selection = new Selection(() => view.index, () => {
   grid.mark(selection.ids);
   viewer.mark();
 });
@@ -120,7 +120,7 @@ function render() {
   }
   box.show(view);
   filters.show(view);
-  if (view.open) viewer.show(view.open, feed.items.find(({ id }) => id === view.open), view.text.trim());
+  if (view.open) viewer.show(view.open, feed.items.find(({ id }) => id === view.open), view);
   else viewer.hide();
   document.title = view.text.trim() ? `${view.text.trim()} – ${texts.title}` : texts.title;
 }
@@ -137,7 +137,7 @@ function startFeed(key) {
     mine.refined = mine.phase === "done";
     grid.mark(selection.ids);
     status.show(view, mine);
-    if (view.open) viewer.show(view.open, mine.items.find(({ id }) => id === view.open), view.text.trim());
+    if (view.open) viewer.show(view.open, mine.items.find(({ id }) => id === view.open), view);
   };
   if (kept) {
     grid.show(feed, headingOf());
@@ -243,14 +243,16 @@ function stepBack() {
 
 /** Several indexes: a choice beside the filters. */
 async function offerIndexes() {
-  const { indexes } = await json("/v1/indexes");
+  const indexes = await json("/v1/indexes");
   if (indexes.length < 2) return;
   const select = byId("index");
   select.replaceChildren(...indexes.map(({ name }) => el("option", { value: name }, name)));
   select.value = view.index || indexes[0].name;
   select.hidden = false;
-  select.addEventListener("change", () =>
-    go({ ...unfiltered(view), like: "", index: select.value === indexes[0].name ? "" : select.value }));
+  select.addEventListener("change", () => {
+    selection.clear();
+    go({ ...unfiltered(view), like: "", index: select.value === indexes[0].name ? "" : select.value });
+  });
 }
 
 function setUpDialogs() {

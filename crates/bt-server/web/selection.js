@@ -4,12 +4,13 @@ import { byId, copyAndTell, save, toast } from "./dom.js";
 import { call, sending } from "./api.js";
 import { texts } from "./texts.js";
 
-/** Calls `changed()` whenever something is picked or dropped. */
+/** `index()` names the index that the pictures are of; `changed()` is called when something is picked or dropped. */
 export class Selection {
   #picked = new Map();
   #last = null;
 
-  constructor(changed) {
+  constructor(index, changed) {
+    this.index = index;
     this.changed = changed;
     byId("copy-paths").addEventListener("click", () => copyAndTell(this.#paths()));
     byId("save-paths").addEventListener("click", () => save(new Blob([`${this.#paths()}\n`]), "pictures.txt"));
@@ -74,7 +75,8 @@ export class Selection {
     button.disabled = true;
     label.textContent = texts.zipping;
     try {
-      const response = await call("/v1/export", sending({ ids: [...this.#picked.keys()] }));
+      const index = this.index() || undefined;
+      const response = await call("/v1/export", sending({ ids: [...this.#picked.keys()], index }));
       save(await response.blob(), "pictures.zip");
     } catch (problem) {
       toast(problem.message);

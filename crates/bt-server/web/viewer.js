@@ -33,24 +33,24 @@ export class Viewer {
     this.#swipes();
   }
 
-  /** Shows a picture; `text`: what was asked, for the heat map. */
-  async show(id, item, text) {
+  /** Shows a picture; of the view come what was asked, for the heat map, and the index. */
+  async show(id, item, { text, index }) {
     // A record that was fetched alone knows no score and no neighbours: those come with the results.
     if (this.#item?.id === id && this.#dialog.open && (!item || this.#item === item)) return;
     const alone = this.#item?.id === id && this.#item.thumbnail;
     this.#item = item ?? { id };
-    this.#text = text;
+    this.#text = text.trim();
     if (!this.#dialog.open) this.#dialog.showModal();
     if (item && alone) this.#tell(item);
     else if (item) this.#draw(item);
-    else await this.#fetch(id);
+    else await this.#fetch(id, index);
   }
 
   #text = "";
 
-  async #fetch(id) {
+  async #fetch(id, index) {
     try {
-      const item = await json(`/v1/pictures/${id}`);
+      const item = await json(`/v1/pictures/${id}${index ? `?index=${encodeURIComponent(index)}` : ""}`);
       if (this.#item?.id !== id) return;
       this.#item = item;
       this.#draw(item);
