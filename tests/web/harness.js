@@ -18,10 +18,11 @@ const FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", 
 export const SAMPLES = join(TOP, "samples");
 
 /** Starts a server; `close` ends it and takes its index away. */
-export async function startServer({ env = {}, flags = [] } = {}) {
+export async function startServer({ album = SAMPLES, env = {}, flags = [] } = {}) {
   const folder = await mkdtemp(join(tmpdir(), "bt-web-"));
   const index = join(folder, "index");
-  await promisify(execFile)(join(BIN, "bt-index"), [SAMPLES, "--index", index], { env: { ...process.env, XDG_CONFIG_HOME: folder } });
+  await promisify(execFile)(join(BIN, "bt-index"), [album, "--index", index, "--quiet"],
+    { env: { ...process.env, XDG_CONFIG_HOME: folder } });
   const server = spawn(join(BIN, "bt-server"), ["--index", index, "--bind", "127.0.0.1:0", ...flags],
     { env: { ...process.env, XDG_CONFIG_HOME: folder, ...env }, stdio: ["ignore", "ignore", "pipe"] });
   const ended = new Promise((resolve) => server.once("exit", (code) => resolve(code)));
@@ -30,7 +31,7 @@ export async function startServer({ env = {}, flags = [] } = {}) {
     server.once("exit", (code) => reject(new Error(`the server ended with ${code}:\n${log}`)));
     server.stderr.on("data", (data) => {
       log += data;
-      const found = log.match(/serving on (http:\/\/[\d.:]+)/);
+      const found = log.match(/serving on (http:\/\/\S+)\n/);
       if (found) resolve(found[1]);
     });
   });

@@ -7,7 +7,7 @@ import { pictures, shoot, startBrowser, startServer, visit } from "./harness.js"
 
 const AXE = new URL("./node_modules/axe-core/axe.min.js", import.meta.url);
 const PHONE = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true };
-const TOKEN = "a token of a test, long enough to be one";
+const TOKEN = "a-token-of-a-test-that-is-long-enough";
 
 let server;
 let browser;
