@@ -110,6 +110,7 @@ impl ApiError {
     }
 
     /// The status of the response.
+    #[cfg(test)]
     pub(crate) fn status(&self) -> StatusCode {
         self.status
     }
@@ -142,6 +143,7 @@ impl From<bt_query::Error> for ApiError {
     fn from(error: bt_query::Error) -> Self {
         use bt_query::{Error, Kind, PictureError};
         match &error {
+            Error::Stopped(why) if *why == crate::engine::FAILED => return Self::internal(why),
             Error::Stopped(_) => return Self::too_late(),
             Error::QueryPicture {
                 source: source @ PictureError::Decode(_),

@@ -445,11 +445,6 @@ pub(crate) struct FilterParams {
 }
 
 impl FilterParams {
-    /// As the store asks.
-    pub(crate) fn filter(&self) -> Result<Filter, ApiError> {
-        self.body()?.filter()
-    }
-
     /// The same as a body.
     pub(crate) fn body(&self) -> Result<FilterBody, ApiError> {
         let near = match &self.near {
@@ -544,7 +539,6 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(params.body().unwrap(), body);
-        assert_eq!(params.filter().unwrap(), body.filter().unwrap());
         let search: SearchParams =
             query_string("q=a+cat&n=5&not=x&not=y&all=true&sort=date&min_score=0.5").unwrap();
         assert_eq!((search.q.as_deref(), search.n), (Some("a cat"), Some(5)));

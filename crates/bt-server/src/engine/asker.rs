@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bt_model::{Calibration, PictureStates, Pixels, Window, WordHeat};
-use bt_query::{Abilities, Embedded, Look, Result, Scorer};
+use bt_query::{Abilities, Embedded, Error, Look, Result, Scorer};
 use bt_store::ContentHash;
 use image::RgbImage;
 
@@ -33,12 +33,14 @@ impl Scorer for Asker {
     }
 
     fn embed_text(&self, text: &str) -> Result<Embedded> {
-        self.model.text(&self.ticket, text)
+        let embedded = self.model.texts(&self.ticket, &[text])?;
+        embedded.into_iter().next().ok_or(Error::NoDirection)
     }
 
     fn embed_picture(&self, picture: &RgbImage) -> Result<Vec<f32>> {
         let pixels = self.model.models().embedder().prepare(picture);
-        self.model.picture(&self.ticket, pixels)
+        let vectors = self.model.pictures(&self.ticket, vec![pixels])?;
+        vectors.into_iter().next().ok_or(Error::NoDirection)
     }
 
     fn embed_pair(&self, text: &str, picture: &RgbImage) -> Result<Vec<f32>> {

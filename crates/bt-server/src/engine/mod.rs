@@ -18,7 +18,7 @@ use bt_store::{Collection, Header};
 use tokio::sync::mpsc;
 
 pub(crate) use admission::Admission;
-pub(crate) use model::{Model, Models};
+pub(crate) use model::{FAILED, Model, Models};
 pub(crate) use snapshot::Snapshot;
 
 use crate::error::ApiError;
@@ -226,13 +226,13 @@ impl Engine {
         done.unwrap_or_else(|panic| Err(ApiError::internal(panic)))
     }
 
-    /// Work with the model alone.
+    /// Work with the model alone: what is asked of it joins the batches of others.
     ///
     /// # Errors
     /// As [`Engine::run`].
     pub(crate) async fn ask_model<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&bt_query::Models) -> bt_query::Result<T> + Send + 'static,
+        work: impl FnOnce(&Model, &Ticket) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let deadline = self.admission.deadline();
         let entered = self.admission.enter(deadline).await?;
@@ -240,11 +240,11 @@ impl Engine {
         let model = Arc::clone(&self.model);
         let done = tokio::task::spawn_blocking(move || {
             let _entered = entered;
-            model.call(&ticket, work)
+            work(&model, &ticket)
         })
         .await;
         drop(leaves);
-        Ok(done.map_err(ApiError::internal)??)
+        done.unwrap_or_else(|panic| Err(ApiError::internal(panic)))
     }
 
     /// Until when a request that says nothing may take.

@@ -19,7 +19,7 @@ pub(crate) use bt_query::Models;
 /// A model behind its thread.
 pub(crate) struct Model {
     models: Arc<Models>,
-    // Bounded by the number of workers: each waits for the answer to its only question.
+    // Bounded by the number of workers, and by what one request may ask at once.
     asks: Sender<Ask>,
     texts: Cache<String, Embedded>,
     states: Cache<ContentHash, PictureStates>,
@@ -87,21 +87,42 @@ impl Model {
         &self.models
     }
 
-    /// The vector of a text.
-    pub(crate) fn text(&self, ticket: &Ticket, text: &str) -> Result<Embedded> {
-        if let Some(known) = self.texts.get(text) {
-            hit("texts");
-            return Ok(known);
-        }
-        missed("texts");
-        let embedded = self.ask(ticket, |reply| What::Text(text.to_owned(), reply))??;
-        self.texts.insert(text.to_owned(), embedded.clone());
-        Ok(embedded)
+    /// The vectors of texts, in order. All are asked before the first answer is awaited, so that they go
+    /// through together.
+    pub(crate) fn texts(&self, ticket: &Ticket, texts: &[&str]) -> Result<Vec<Embedded>> {
+        let asked: Vec<Result<Embedded, (&str, Answer<Embedded>)>> = texts
+            .iter()
+            .map(|&text| {
+                if let Some(known) = self.texts.get(text) {
+                    hit("texts");
+                    return Ok(Ok(known));
+                }
+                missed("texts");
+                let answer = self.ask(ticket, |reply| What::Text(text.to_owned(), reply))?;
+                Ok(Err((text, answer)))
+            })
+            .collect::<Result<_>>()?;
+        let answers = asked.into_iter().map(|known| match known {
+            Ok(known) => Ok(known),
+            Err((text, answer)) => {
+                let embedded = answer.wait(ticket)?;
+                self.texts.insert(text.to_owned(), embedded.clone());
+                Ok(embedded)
+            }
+        });
+        answers.collect()
     }
 
-    /// The vector of a picture.
-    pub(crate) fn picture(&self, ticket: &Ticket, pixels: Pixels) -> Result<Vec<f32>> {
-        self.ask(ticket, |reply| What::Picture(pixels, reply))?
+    /// The vectors of pictures, in order, as [`Model::texts`].
+    pub(crate) fn pictures(&self, ticket: &Ticket, pictures: Vec<Pixels>) -> Result<Vec<Vec<f32>>> {
+        let asked: Vec<Answer<Vec<f32>>> = pictures
+            .into_iter()
+            .map(|pixels| self.ask(ticket, |reply| What::Picture(pixels, reply)))
+            .collect::<Result<_>>()?;
+        asked
+            .into_iter()
+            .map(|answer| answer.wait(ticket))
+            .collect()
     }
 
     /// What is kept of a picture.
@@ -127,9 +148,10 @@ impl Model {
             pictures: pictures.to_vec(),
             reply,
         })?
+        .wait(ticket)
     }
 
-    /// Anything else.
+    /// Anything else that needs the model.
     pub(crate) fn call<T: Send + 'static>(
         &self,
         ticket: &Ticket,
@@ -141,9 +163,14 @@ impl Model {
                 let _ = reply.send(work(models));
             }))
         })?
+        .wait(ticket)
     }
 
-    fn ask<T>(&self, ticket: &Ticket, what: impl FnOnce(Sender<T>) -> What) -> Result<T> {
+    fn ask<T>(
+        &self,
+        ticket: &Ticket,
+        what: impl FnOnce(Sender<Result<T>>) -> What,
+    ) -> Result<Answer<T>> {
         if let Some(why) = ticket.over() {
             return Err(Error::Stopped(why));
         }
@@ -152,13 +179,23 @@ impl Model {
             ticket: ticket.clone(),
             what: what(reply),
         };
-        let gone = || Error::Stopped("the model failed");
-        self.asks.send(ask).map_err(|_| gone())?;
+        self.asks.send(ask).map_err(|_| Error::Stopped(FAILED))?;
+        Ok(Answer(answer))
+    }
+}
+
+/// Why there is no answer when the thread dropped the question.
+pub(crate) const FAILED: &str = "the model failed";
+
+/// An answer that is coming.
+struct Answer<T>(Receiver<Result<T>>);
+
+impl<T> Answer<T> {
+    fn wait(self, ticket: &Ticket) -> Result<T> {
         // The thread drops what nobody waits for, and what it was busy with when the model failed.
-        answer.recv().map_err(|_| match ticket.over() {
-            Some(why) => Error::Stopped(why),
-            None => gone(),
-        })
+        self.0
+            .recv()
+            .unwrap_or_else(|_| Err(Error::Stopped(ticket.over().unwrap_or(FAILED))))
     }
 }
 

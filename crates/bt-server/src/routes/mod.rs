@@ -2,14 +2,19 @@
 
 mod browse;
 mod export;
+mod inference;
 mod operations;
 mod pictures;
 mod range;
 mod search;
 mod session;
+mod similar;
 mod upload;
 
 use utoipa_axum::router::OpenApiRouter;
+
+pub(crate) use range::{Part, has_it, part};
+pub(crate) use upload::read as read_form;
 
 use crate::state::AppState;
 
@@ -17,6 +22,8 @@ use crate::state::AppState;
 pub(crate) fn guarded() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .merge(search::routes())
+        .merge(similar::routes())
+        .merge(inference::routes())
         .merge(pictures::routes())
         .merge(browse::routes())
         .merge(export::routes())

@@ -1,0 +1,496 @@
+//! The model itself, for other programs: vectors of texts and pictures, matching, everything that it says of
+//! a pair. Shapes are those of text-embeddings-inference and of OpenAI's embeddings where they fit.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bt_model::Pixels;
+use bt_query::{Look, Scorer};
+use bt_store::Collection;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::engine::{Model, Snapshot, Ticket};
+use crate::error::ApiError;
+use crate::request::{self, ApiJson, ApiQuery, ImageBody, IndexParam, Shown};
+use crate::state::AppState;
+
+pub(crate) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(embed))
+        .routes(routes!(embeddings))
+        .routes(routes!(rerank))
+        .routes(routes!(features))
+}
+
+/// Most texts and pictures of a request.
+const MOST_INPUTS: usize = 256;
+
+/// What is embedded.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct EmbedRequest {
+    /// One, or several.
+    inputs: Inputs,
+    /// Whether a text that is longer than the model reads is cut; otherwise it is refused.
+    #[serde(default)]
+    truncate: bool,
+}
+
+/// One input, or several.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(untagged)]
+enum Inputs {
+    /// One.
+    One(Input),
+    /// Several; at most 256.
+    Many(Vec<Input>),
+}
+
+/// A text, or a picture.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(untagged)]
+enum Input {
+    /// A text.
+    Text(String),
+    /// A picture.
+    Picture(PictureInput),
+}
+
+/// A picture to embed.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct PictureInput {
+    /// Bytes of a picture file, in base64.
+    image: String,
+}
+
+/// A text or the bytes of a picture, checked.
+enum Ready {
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+/// Vectors of texts and pictures, of unit length, in the order asked
+#[utoipa::path(
+    post, path = "/v1/embed", tag = "inference", params(IndexParam), request_body = EmbedRequest,
+    responses((status = 200, description = "A vector an input", body = Vec<Vec<f32>>))
+)]
+async fn embed(
+    State(state): State<AppState>,
+    ApiQuery(IndexParam { index }): ApiQuery<IndexParam>,
+    ApiJson(request): ApiJson<EmbedRequest>,
+) -> Result<Json<Vec<Vec<f32>>>, ApiError> {
+    let inputs = match request.inputs {
+        Inputs::One(input) => vec![input],
+        Inputs::Many(inputs) => inputs,
+    };
+    bounded(inputs.len())?;
+    let inputs: Vec<Ready> = inputs
+        .into_iter()
+        .map(|input| match input {
+            Input::Text(text) => Ok(Ready::Text(text)),
+            Input::Picture(picture) => request::from_base64(&picture.image).map(Ready::Bytes),
+        })
+        .collect::<Result<_, _>>()?;
+    let engine = state.engine(index.as_deref())?;
+    let vectors = engine
+        .ask_model(move |model, ticket| vectors(model, ticket, &inputs, request.truncate))
+        .await?;
+    Ok(Json(vectors))
+}
+
+fn bounded(inputs: usize) -> Result<(), ApiError> {
+    request::within("number of inputs", inputs, 1, MOST_INPUTS).map(drop)
+}
+
+fn vectors(
+    model: &Model,
+    ticket: &Ticket,
+    inputs: &[Ready],
+    truncate: bool,
+) -> Result<Vec<Vec<f32>>, ApiError> {
+    let embedder = model.models().embedder();
+    let pixels: Vec<Pixels> = inputs
+        .iter()
+        .filter_map(|input| match input {
+            Ready::Bytes(bytes) => Some(bytes),
+            Ready::Text(_) => None,
+        })
+        .map(|bytes| Ok(embedder.prepare(&request::decoded(bytes)?)))
+        .collect::<Result<_, ApiError>>()?;
+    let texts: Vec<&str> = inputs
+        .iter()
+        .filter_map(|input| match input {
+            Ready::Text(text) => Some(text.as_str()),
+            Ready::Bytes(_) => None,
+        })
+        .collect();
+    let mut pictures = model.pictures(ticket, pixels)?.into_iter();
+    let mut texts = model.texts(ticket, &texts)?.into_iter();
+    let mut all = Vec::with_capacity(inputs.len());
+    for (place, input) in inputs.iter().enumerate() {
+        let vector = match input {
+            Ready::Bytes(_) => pictures.next(),
+            Ready::Text(_) => match texts.next() {
+                Some(embedded) if embedded.truncated && !truncate => {
+                    return Err(request::too_large(format!(
+                        "the text number {place} is longer than the model reads"
+                    ))
+                    .hint("`\"truncate\": true` cuts it"));
+                }
+                embedded => embedded.map(|embedded| embedded.vector),
+            },
+        };
+        all.push(vector.ok_or_else(|| ApiError::internal("an input without a vector"))?);
+    }
+    Ok(all)
+}
+
+/// What is embedded, as OpenAI's clients say it.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+struct EmbeddingsRequest {
+    /// One text, or several; at most 256.
+    input: Texts,
+    /// Any name: an index has one model.
+    #[serde(default)]
+    model: Option<String>,
+    /// `float`, or `base64` of little-endian 32-bit numbers.
+    #[serde(default)]
+    encoding_format: Encoding,
+}
+
+/// One text, or several.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(untagged)]
+enum Texts {
+    /// One.
+    One(String),
+    /// Several.
+    Many(Vec<String>),
+}
+
+/// Form of a vector.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Encoding {
+    /// A list of numbers.
+    #[default]
+    Float,
+    /// Base64 of little-endian 32-bit numbers.
+    Base64,
+}
+
+/// A list of vectors.
+#[derive(Debug, Serialize, ToSchema)]
+struct EmbeddingsResponse {
+    /// `list`.
+    object: &'static str,
+    /// In the order asked.
+    data: Vec<EmbeddingBody>,
+    /// What made them.
+    model: String,
+    /// Tokens that were read.
+    usage: Usage,
+}
+
+/// A vector and whose it is.
+#[derive(Debug, Serialize, ToSchema)]
+struct EmbeddingBody {
+    /// `embedding`.
+    object: &'static str,
+    /// Place of the text.
+    index: usize,
+    /// Of unit length.
+    embedding: Vector,
+}
+
+/// A vector in one of two forms.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+enum Vector {
+    /// A list of numbers.
+    Float(Vec<f32>),
+    /// Base64 of little-endian 32-bit numbers.
+    Base64(String),
+}
+
+/// Tokens that were read.
+#[derive(Debug, Serialize, ToSchema)]
+struct Usage {
+    /// Of all texts.
+    prompt_tokens: usize,
+    /// The same.
+    total_tokens: usize,
+}
+
+/// Vectors of texts, in the shape of OpenAI's embeddings
+#[utoipa::path(
+    post, path = "/v1/embeddings", tag = "inference", params(IndexParam), request_body = EmbeddingsRequest,
+    responses((status = 200, description = "A vector a text", body = EmbeddingsResponse))
+)]
+async fn embeddings(
+    State(state): State<AppState>,
+    ApiQuery(IndexParam { index }): ApiQuery<IndexParam>,
+    ApiJson(request): ApiJson<EmbeddingsRequest>,
+) -> Result<Json<EmbeddingsResponse>, ApiError> {
+    let texts = match request.input {
+        Texts::One(text) => vec![text],
+        Texts::Many(texts) => texts,
+    };
+    bounded(texts.len())?;
+    let engine = state.engine(index.as_deref())?;
+    let (embedded, tokens) = engine
+        .ask_model(move |model, ticket| {
+            let mut tokens = 0;
+            for text in &texts {
+                let (ids, _) = model
+                    .models()
+                    .embedder()
+                    .token_ids(text)
+                    .map_err(bt_query::Error::from)?;
+                tokens += ids.len();
+            }
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            Ok((model.texts(ticket, &texts)?, tokens))
+        })
+        .await?;
+    let data = embedded.into_iter().enumerate().map(|(index, embedded)| {
+        let embedding = match request.encoding_format {
+            Encoding::Float => Vector::Float(embedded.vector),
+            Encoding::Base64 => {
+                let bytes: Vec<u8> = embedded
+                    .vector
+                    .iter()
+                    .flat_map(|value| value.to_le_bytes())
+                    .collect();
+                Vector::Base64(STANDARD.encode(bytes))
+            }
+        };
+        EmbeddingBody {
+            object: "embedding",
+            index,
+            embedding,
+        }
+    });
+    Ok(Json(EmbeddingsResponse {
+        object: "list",
+        data: data.collect(),
+        model: engine.header().model.spec.clone(),
+        usage: Usage {
+            prompt_tokens: tokens,
+            total_tokens: tokens,
+        },
+    }))
+}
+
+/// A text with pictures, or a picture with texts.
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+struct RerankRequest {
+    /// A text, matched with each of `images`.
+    query: Option<String>,
+    /// Pictures; at most 256.
+    images: Vec<ImageBody>,
+    /// A picture, matched with each of `texts`.
+    query_image: Option<ImageBody>,
+    /// Texts; at most 256.
+    texts: Vec<String>,
+    /// Scores that are sorted by instead of probabilities.
+    raw_scores: bool,
+}
+
+/// A score and whose it is.
+#[derive(Debug, Serialize, ToSchema)]
+struct Ranked {
+    /// Place in the request.
+    index: usize,
+    /// Probability of a match, or the raw score.
+    score: f32,
+}
+
+/// How well pictures and texts match, best first
+#[utoipa::path(
+    post, path = "/v1/rerank", tag = "inference", params(IndexParam), request_body = RerankRequest,
+    responses((status = 200, description = "All of them, best first", body = Vec<Ranked>))
+)]
+async fn rerank(
+    State(state): State<AppState>,
+    ApiQuery(IndexParam { index }): ApiQuery<IndexParam>,
+    ApiJson(request): ApiJson<RerankRequest>,
+) -> Result<Json<Vec<Ranked>>, ApiError> {
+    let (texts, images) = match (request.query, request.query_image) {
+        (Some(text), None) if request.texts.is_empty() => (vec![text], request.images),
+        (None, Some(image)) if request.images.is_empty() => (request.texts, vec![image]),
+        _ => {
+            return Err(ApiError::bad_request(
+                "give either `query` with `images`, or `query_image` with `texts`",
+            ));
+        }
+    };
+    bounded(texts.len())?;
+    bounded(images.len())?;
+    let shown: Vec<Shown> = images
+        .iter()
+        .map(ImageBody::shown)
+        .collect::<Result<_, _>>()?;
+    let engine = state.engine(index.as_deref())?;
+    let raw = request.raw_scores;
+    let ranked = engine
+        .run(move |snapshot, scorer| ranked(&texts, &shown, raw, snapshot, scorer))
+        .await?;
+    Ok(Json(ranked))
+}
+
+fn ranked(
+    texts: &[String],
+    shown: &[Shown],
+    raw: bool,
+    snapshot: &Snapshot,
+    scorer: &dyn Scorer,
+) -> Result<Vec<Ranked>, ApiError> {
+    let can = scorer.abilities();
+    if !can.itm {
+        return Err(ApiError::new(
+            StatusCode::CONFLICT,
+            "incompatible",
+            "Model, index and question do not go together",
+            "the model has no ITM head, which says how well a text and a picture match",
+        ));
+    }
+    let pictures: Vec<(Look, Option<Vec<f32>>)> = shown
+        .iter()
+        .map(|shown| looked_at(shown, can.itc, snapshot, scorer))
+        .collect::<Result<_, ApiError>>()?;
+    let vectors: Vec<Option<Vec<f32>>> = texts
+        .iter()
+        .map(|text| {
+            let embedded = can.itc.then(|| scorer.embed_text(text)).transpose()?;
+            Ok(embedded.map(|embedded| embedded.vector))
+        })
+        .collect::<bt_query::Result<_>>()?;
+    let looks: Vec<Look> = pictures.iter().map(|(look, _)| look.clone()).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let logits = scorer.match_logits(&texts, &looks)?;
+    let calibration = scorer.calibration();
+    let mut ranked = Vec::with_capacity(texts.len() * looks.len());
+    for (row, text) in logits.iter().zip(&vectors) {
+        for (logit, (_, picture)) in row.iter().zip(&pictures) {
+            let cosine = text
+                .as_ref()
+                .zip(picture.as_ref())
+                .map(|(text, picture)| text.iter().zip(picture).map(|(a, b)| a * b).sum());
+            let score = calibration.rank_score(*logit, cosine);
+            let score = if raw {
+                score
+            } else {
+                calibration.rerank.probability(score)
+            };
+            if !score.is_finite() {
+                return Err(ApiError::internal("a score is not a number"));
+            }
+            ranked.push(Ranked {
+                index: ranked.len(),
+                score,
+            });
+        }
+    }
+    ranked.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.index.cmp(&b.index)));
+    Ok(ranked)
+}
+
+/// A picture as the reranker takes it, and its vector.
+fn looked_at(
+    shown: &Shown,
+    embeds: bool,
+    snapshot: &Snapshot,
+    scorer: &dyn Scorer,
+) -> Result<(Look, Option<Vec<f32>>), ApiError> {
+    match shown {
+        Shown::Bytes(bytes) => {
+            let rgb = request::decoded(bytes)?;
+            let look = Look::Fresh {
+                id: bt_store::ContentHash::of(bytes),
+                pixels: Arc::new(scorer.prepare(&rgb)),
+            };
+            let vector = embeds.then(|| scorer.embed_picture(&rgb)).transpose()?;
+            Ok((look, vector))
+        }
+        Shown::Indexed(id) => {
+            let look = match scorer.states(*id) {
+                Some(states) => Look::Known(states),
+                None => Look::Fresh {
+                    id: *id,
+                    pixels: Arc::new(scorer.prepare(&indexed(*id, snapshot, scorer)?)),
+                },
+            };
+            let vector = snapshot.reader.embeddings(&[*id])?.into_iter().next();
+            Ok((look, vector.flatten()))
+        }
+    }
+}
+
+/// The pixels of a picture of the index.
+fn indexed(
+    id: bt_store::ContentHash,
+    snapshot: &Snapshot,
+    scorer: &dyn Scorer,
+) -> Result<image::RgbImage, ApiError> {
+    let record = snapshot.reader.fetch(&[id])?.into_iter().next().flatten();
+    let record = record.ok_or_else(|| bt_query::Error::NoSuchPicture(id.to_string()))?;
+    let opened = bt_query::open(&record, Some(scorer.enough_pixels())).map_err(|error| {
+        tracing::warn!(%id, %error, "a picture of the index cannot be read again");
+        ApiError::not_found(format!(
+            "the file of the picture {id} cannot be read any more"
+        ))
+    })?;
+    Ok(opened.picture.rgb)
+}
+
+/// A text and a picture.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct FeaturesRequest {
+    /// The text.
+    text: String,
+    /// The picture.
+    image: ImageBody,
+}
+
+/// Everything that the model says of a text and a picture
+///
+/// The same as `bt-model features --json`: last cross-modal states of both, pooled states, embeddings, ITM
+/// logits and probability.
+#[utoipa::path(
+    post, path = "/v1/features", tag = "inference", params(IndexParam), request_body = FeaturesRequest,
+    responses((status = 200, description = "States, vectors and logits", body = Object))
+)]
+async fn features(
+    State(state): State<AppState>,
+    ApiQuery(IndexParam { index }): ApiQuery<IndexParam>,
+    ApiJson(request): ApiJson<FeaturesRequest>,
+) -> Result<Json<bt_model::Features>, ApiError> {
+    let shown = request.image.shown()?;
+    let engine = Arc::clone(state.engine(index.as_deref())?);
+    let rgb = engine
+        .run(move |snapshot, scorer| match shown {
+            Shown::Bytes(bytes) => request::decoded(&bytes),
+            Shown::Indexed(id) => indexed(id, snapshot, scorer),
+        })
+        .await?;
+    let features = engine
+        .ask_model(move |model, ticket| {
+            let pixels = model.models().embedder().prepare(&rgb);
+            Ok(model.call(ticket, move |models| {
+                Ok(models.embedder().features(&request.text, &pixels)?)
+            })?)
+        })
+        .await?;
+    Ok(Json(features))
+}

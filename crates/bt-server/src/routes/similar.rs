@@ -1,0 +1,73 @@
+//! Pictures like one of the index.
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use bt_query::{Example, Query};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::error::ApiError;
+use crate::request::{self, ApiQuery, FilterParams, IndexParam, SearchRequest};
+use crate::response::SearchResponse;
+use crate::state::AppState;
+
+pub(crate) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(similar))
+}
+
+/// One page of them.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+struct PageParams {
+    /// Results on a page; 20 when it is left out.
+    #[param(minimum = 1, maximum = 200)]
+    n: Option<usize>,
+    /// Next page: `next` of the page before.
+    cursor: Option<String>,
+    /// Least similarity.
+    #[param(minimum = 0, maximum = 1)]
+    min_score: Option<f32>,
+    /// Compare every vector, even where a graph would be faster.
+    exact: bool,
+    /// Say where each place comes from, and how long each stage took.
+    explain: bool,
+    /// Fold near-duplicates into one result.
+    group: bool,
+}
+
+/// Finds pictures like one of the index, which is no result itself
+#[utoipa::path(
+    get, path = "/v1/similar/{id}", tag = "search", operation_id = "similar",
+    params(
+        ("id" = String, Path, description = "Of a picture: 64 hexadecimal digits"),
+        PageParams, FilterParams, IndexParam
+    ),
+    responses((status = 200, description = "A page of results", body = SearchResponse))
+)]
+async fn similar(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    ApiQuery(page): ApiQuery<PageParams>,
+    ApiQuery(filter): ApiQuery<FilterParams>,
+    ApiQuery(IndexParam { index }): ApiQuery<IndexParam>,
+) -> Result<Response, ApiError> {
+    let engine = state.engine(index.as_deref())?;
+    let request = SearchRequest {
+        n: page.n,
+        cursor: page.cursor,
+        min_score: page.min_score,
+        exact: page.exact,
+        group: page.group,
+        filter: filter.body()?,
+        rerank: Some(0),
+        ..SearchRequest::default()
+    };
+    let query = Query {
+        picture: Some(Example::Indexed(request::id(&id)?)),
+        ..request.query()?
+    };
+    super::search::respond(engine, query, page.explain).await
+}

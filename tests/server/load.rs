@@ -1,0 +1,102 @@
+//! Much at once: batches, a full queue, clients that leave, and time that is over.
+
+use std::io::Write as _;
+
+use serde_json::Value;
+
+use crate::harness::server::Ask;
+use crate::harness::wait_until;
+use crate::{drawn, metric};
+
+/// Takes long: every picture is looked at.
+const LONG: &str = "/v1/search?q=boxes+of+colour&all=true&rerank=100&n=1";
+
+#[test]
+fn who_asks_together_gets_what_he_would_get_alone() {
+    let (_env, server) = drawn(12, &[]);
+    let path = |n: usize| format!("/v1/search?q=picture+number+{n}&all=true&rerank=12");
+    let results = |page: Value| -> Vec<(Value, f64)> {
+        let results = page["results"].as_array().unwrap().iter();
+        results
+            .map(|result| {
+                (
+                    result["id"].clone(),
+                    result["probability"].as_f64().unwrap(),
+                )
+            })
+            .collect()
+    };
+    let together: Vec<Vec<(Value, f64)>> = std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..24)
+            .map(|n| {
+                let (server, path) = (&server, path(n));
+                scope.spawn(move || server.get(&path).expect(200).json())
+            })
+            .collect();
+        asking
+            .into_iter()
+            .map(|asked| results(asked.join().unwrap()))
+            .collect()
+    });
+    assert_eq!(metric(&server, "bt_batch_size_sum{kind=\"texts\"}"), 24.0);
+    assert_eq!(
+        metric(&server, "bt_batch_size_sum{kind=\"states\"}"),
+        12.0,
+        "each picture is seen once"
+    );
+    let (_env, alone) = drawn(12, &["--cache", "0", "--workers", "1"]);
+    for (n, together) in together.into_iter().enumerate() {
+        let alone = results(alone.get(&path(n)).expect(200).json());
+        assert_eq!(alone.len(), together.len());
+        for ((id, probability), (other, near)) in alone.iter().zip(&together) {
+            assert!(
+                (probability - near).abs() < 1e-4,
+                "{n}: {probability} {near}"
+            );
+            assert!(id == other || (probability - near).abs() < 1e-5, "{n}");
+        }
+    }
+}
+
+#[test]
+fn a_full_queue_refuses_and_says_when_to_come_again() {
+    let (_env, server) = drawn(100, &["--workers", "1", "--queue", "0"]);
+    let mut long = server.connect();
+    long.write_all(&Ask::new("GET", LONG).bytes(server.address))
+        .unwrap();
+    wait_until("the long one runs", || metric(&server, "bt_running") == 1.0);
+    let refused = server.get("/v1/search?q=another");
+    refused.problem(429, "overloaded");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(metric(&server, "bt_refused_total"), 1.0);
+    // What needs no model is answered.
+    server.get("/v1/status").expect(200);
+    let long = crate::harness::server::Response::read(&mut long, false)
+        .expect(200)
+        .json();
+    assert_eq!(long["looked_at"], 100);
+    wait_until("there is room again", || {
+        server.get("/v1/search?q=another").status == 200
+    });
+}
+
+#[test]
+fn who_leaves_frees_his_place_and_nothing_more_is_done_for_him() {
+    let (_env, server) = drawn(100, &["--workers", "1", "--queue", "0"]);
+    let mut long = server.connect();
+    long.write_all(&Ask::new("GET", LONG).bytes(server.address))
+        .unwrap();
+    wait_until("the long one runs", || metric(&server, "bt_running") == 1.0);
+    drop(long);
+    wait_until("there is room again", || {
+        metric(&server, "bt_running") == 0.0
+    });
+    assert!(metric(&server, "bt_batch_size_sum{kind=\"states\"}") < 100.0);
+    server.get("/v1/search?q=another&rerank=0").expect(200);
+}
+
+#[test]
+fn a_request_whose_time_is_over_ends() {
+    let (_env, server) = drawn(1, &["--deadline", "0"]);
+    server.get("/v1/search?q=boxes").problem(504, "deadline");
+}
