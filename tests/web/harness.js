@@ -17,13 +17,13 @@ const FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", 
 
 export const SAMPLES = join(TOP, "samples");
 
-/** Starts a server; `close` ends it and takes its index away. */
-export async function startServer({ album = SAMPLES, env = {}, flags = [] } = {}) {
+/** Starts a server, with `flags(index)` if given; `close` ends it and takes its index away. */
+export async function startServer({ album = SAMPLES, env = {}, flags = () => [] } = {}) {
   const folder = await mkdtemp(join(tmpdir(), "bt-web-"));
   const index = join(folder, "index");
   await promisify(execFile)(join(BIN, "bt-index"), [album, "--index", index, "--quiet"],
     { env: { ...process.env, XDG_CONFIG_HOME: folder } });
-  const server = spawn(join(BIN, "bt-server"), ["--index", index, "--bind", "127.0.0.1:0", ...flags],
+  const server = spawn(join(BIN, "bt-server"), ["--index", index, "--bind", "127.0.0.1:0", ...flags(index)],
     { env: { ...process.env, XDG_CONFIG_HOME: folder, ...env }, stdio: ["ignore", "ignore", "pipe"] });
   const ended = new Promise((resolve) => server.once("exit", (code) => resolve(code)));
   let log = "";

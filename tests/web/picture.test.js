@@ -121,6 +121,32 @@ test("what is selected can be taken along: paths and ZIP", () =>
     assert.ok(await page.locator("#selection").isHidden());
   }, { permissions: ["clipboard-read", "clipboard-write"] }));
 
+test("one of several indexes can be chosen, and all is asked there", async () => {
+  const two = await startServer({ flags: (index) => ["--index", `again=${index}`] });
+  try {
+    await visit(browser, two, "/", async (page) => {
+      await pictures(page);
+      await page.locator("select#index").selectOption("again");
+      await page.waitForURL(/index=again/);
+      const asked = [];
+      page.on("request", (request) => asked.push(request));
+      await type(page, "a giraffe in a bathtub");
+      await page.locator(".tile .frame").first().click();
+      await page.locator("#act-why").click();
+      await page.locator("#stage .overlay.there").waitFor();
+      await page.reload();
+      await page.locator("#stage .large.there").waitFor();
+      const elsewhere = asked.filter((request) => new URL(request.url()).pathname.startsWith("/v1/pictures/")
+        || new URL(request.url()).pathname === "/v1/search")
+        .filter((request) => !`${request.url()}${request.postData() ?? ""}`.includes("again"));
+      assert.deepEqual(elsewhere.map((request) => request.url()), []);
+      assert.ok(asked.length > 3);
+    });
+  } finally {
+    await two.close();
+  }
+});
+
 test("everything can be done with the keyboard alone", () =>
   visit(browser, server, "/", async (page) => {
     await pictures(page);

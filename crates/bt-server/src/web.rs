@@ -114,7 +114,10 @@ impl File {
 pub(crate) fn routes() -> Router<AppState> {
     Router::new()
         .route("/", get(|headers: HeaderMap| file("index.html", headers)))
-        .route("/docs", get(|headers: HeaderMap| file("docs.html", headers)))
+        .route(
+            "/docs",
+            get(|headers: HeaderMap| file("docs.html", headers)),
+        )
         .route("/assets/{name}", get(asset))
 }
 
@@ -145,11 +148,21 @@ mod tests {
             if kind != HTML {
                 continue;
             }
-            for forbidden in [" style=", "<style", " onclick=", "javascript:", "http://", "https://"] {
+            for forbidden in [
+                " style=",
+                "<style",
+                " onclick=",
+                "javascript:",
+                "http://",
+                "https://",
+            ] {
                 let text = text.replace("http://www.w3.org/2000/svg", "");
                 assert!(!text.contains(forbidden), "{name} has `{forbidden}`");
             }
-            assert_eq!(text.matches("<script").count(), text.matches("<script type=\"module\" src=").count());
+            assert_eq!(
+                text.matches("<script").count(),
+                text.matches("<script type=\"module\" src=").count()
+            );
         }
     }
 
@@ -159,7 +172,9 @@ mod tests {
             let named = text
                 .split(['"', '\''])
                 .filter_map(|word| word.strip_prefix("/assets/").or(word.strip_prefix("./")))
-                .filter(|word| word.ends_with(".js") || word.ends_with(".css") || word.ends_with(".svg"));
+                .filter(|word| {
+                    word.ends_with(".js") || word.ends_with(".css") || word.ends_with(".svg")
+                });
             for part in named {
                 assert!(READY.contains_key(part), "{name} names {part}");
             }
@@ -175,7 +190,11 @@ mod tests {
         let strong = tag.trim_start_matches("W/");
         for tag in [tag, strong, "*", &format!("\"other\", {tag}")] {
             asked.insert(header::IF_NONE_MATCH, tag.parse().unwrap());
-            assert_eq!(file.answer(&asked).status(), StatusCode::NOT_MODIFIED, "{tag}");
+            assert_eq!(
+                file.answer(&asked).status(),
+                StatusCode::NOT_MODIFIED,
+                "{tag}"
+            );
         }
         asked.insert(header::IF_NONE_MATCH, "\"other\"".parse().unwrap());
         assert_eq!(file.answer(&asked).status(), StatusCode::OK);

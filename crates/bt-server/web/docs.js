@@ -31,7 +31,7 @@ function draw(description) {
     el("h1", {}, `${title} ${version}`),
     el("p.lead", {}, about ? `${about} ` : "", texts.docsLead, " ", el("a", { href: "/openapi.json" }, "/openapi.json")),
     ...used.map(([tag, { text, operations }]) =>
-      el("section", {}, el("h2", {}, tag), text && el("p", {}, text), operations.map(article))));
+      el("section", {}, el("h2", {}, tag), text && prose(text), operations.map(article))));
   byId("list").replaceChildren(...used.map(([tag, { operations }]) =>
     el("div", {}, el("h2", {}, tag), operations.map((operation) =>
       el("a", { href: `#${anchor(operation)}` }, verb(operation.method), operation.path)))));
@@ -58,8 +58,8 @@ function article(operation) {
   const parameters = [...operation.shared, ...(operation.parameters ?? [])].map(resolve);
   return el("article", { id: anchor(operation) },
     el("h3", {}, verb(method), path),
-    summary && el("p", {}, summary),
-    description && description !== summary && el("p", {}, description),
+    summary && prose(summary),
+    description && description !== summary && prose(description),
     parameters.length > 0 && [el("h4", {}, texts.docsParameters), el("div.rows", {}, parameters.map(parameter))],
     requestBody && [el("h4", {}, texts.docsBody), ...contents(resolve(requestBody).content)],
     el("h4", {}, texts.docsAnswers),
@@ -76,12 +76,18 @@ function row(name, required, type, description, schema) {
   const standard = schema?.default !== undefined && schema.default !== null && texts.docsDefault(JSON.stringify(schema.default));
   return el("div", {},
     el("div", {}, el("code", {}, name), el("small", {}, type, required && el("span.needed", {}, ` ${texts.docsRequired}`))),
-    el("div", {}, description ?? "", standard && el("small", {}, standard)));
+    el("div", {}, words(description ?? ""), standard && el("small", {}, standard)));
 }
+
+/** Paragraphs, as comments in code have them: lines are broken anywhere, a blank one ends a paragraph. */
+const prose = (text) => text.split(/\n\s*\n/).map((paragraph) => el("p", {}, words(paragraph)));
+
+/** Text in which what stands between backticks is code. */
+const words = (text) => text.replace(/\s*\n\s*/g, " ").split("`").map((part, i) => (i % 2 ? el("code", {}, part) : part));
 
 function answer(status, { description, content }) {
   return el("div", {}, el("div", {}, el("code", {}, status)),
-    el("div", {}, description ?? "", content && contents(content, new Set())));
+    el("div", {}, words(description ?? ""), content && contents(content, new Set())));
 }
 
 const contents = (content, seen) => Object.entries(content ?? {}).map(([type, { schema }]) =>

@@ -1,15 +1,14 @@
 // The pictures of one view: the first page, refined as the server looks closer, and further pages on demand.
 
-import { json, sending, stream } from "./api.js";
+import { json, Problem, sending, stream } from "./api.js";
 import { asks, filterBody, filterParams } from "./address.js";
 import { recall } from "./given.js";
-import { Problem } from "./api.js";
 import { texts } from "./texts.js";
 
 const PAGE_SEARCH = 60;
 const PAGE_BROWSE = 200;
 
-/** Fires `change` whenever there is something new to show. */
+/** Fires `change` whenever there is something new to show, `problem` when a further page did not come. */
 export class Feed extends EventTarget {
   /** Pictures so far, in order. */
   items = [];
@@ -74,7 +73,9 @@ export class Feed extends EventTarget {
       this.#next = page.next ?? null;
       this.dispatchEvent(new Event("change"));
     } catch (problem) {
-      if (problem.name !== "AbortError") this.#next = null;
+      if (problem.name === "AbortError") return;
+      this.#next = null;
+      this.dispatchEvent(new CustomEvent("problem", { detail: problem }));
     }
   }
 

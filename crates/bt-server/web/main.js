@@ -3,7 +3,7 @@
 import { asks, everything, filtered, read, resultsKey, unfiltered, write } from "./address.js";
 import { json } from "./api.js";
 import { Box } from "./box.js";
-import { announce, byId, copyAndTell, el, fillTexts } from "./dom.js";
+import { announce, byId, copyAndTell, el, fillTexts, toast } from "./dom.js";
 import { Feed } from "./feed.js";
 import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
@@ -16,6 +16,8 @@ import { setUpTheme } from "./theme.js";
 import { Viewer } from "./viewer.js";
 
 const KEPT_FEEDS = 12;
+/** What a view without a question has. */
+const unasked = { text: "", like: "", given: "", not: [], all: false };
 
 let view = read(location.search);
 let feed = null;
@@ -72,7 +74,7 @@ const box = new Box({
   typed: (text) => {
     if (text.trim() === view.text.trim()) return;
     const replace = typing;
-    go({ text, all: false, sort: asks(view) ? view.sort : "" }, { replace });
+    go({ text, all: false }, { replace });
     typing = true;
   },
   settled: (text) => {
@@ -80,15 +82,17 @@ const box = new Box({
     typing = false;
     if (matchMedia("(pointer: coarse)").matches) document.activeElement.blur();
   },
-  picture: (given) => go({ given, like: "", open: "", all: false, sort: "" }),
+  picture: (given) => go({ given, like: "", all: false }),
   noPicture: () => go({ given: "", like: "" }),
-  clear: () => go({ text: "", like: "", given: "", not: [], all: false, sort: "" }),
+  clear: () => go(unasked),
   down: () => grid.focus(grid.current),
 });
 
 /** Shows another view and remembers it in the history. */
 function go(patch, { replace = false } = {}) {
   const next = { ...view, ...patch };
+  // Orders of the album are not those of results.
+  if (asks(next) !== asks(view) && !("sort" in patch)) next.sort = "";
   if (!("open" in patch)) next.open = "";
   if (write(next) === write(view)) return;
   history.replaceState({ ...history.state, scroll: scrollY, current: grid.current }, "");
@@ -146,6 +150,7 @@ function startFeed(key) {
     return;
   }
   feed.addEventListener("change", feed.onchange);
+  feed.addEventListener("problem", ({ detail }) => toast(detail.message));
   feed.addEventListener("progress", () => feed === mine && status.progress(mine));
   status.waiting(view, feed);
   feed.start();
@@ -236,7 +241,7 @@ addEventListener("keydown", (event) => {
 /** Escape undoes the nearest thing: the selection, then the words and the picture. */
 function stepBack() {
   if (selection.clear()) return;
-  if (asks(view)) go({ text: "", like: "", given: "", not: [], all: false, sort: "" });
+  if (asks(view)) go(unasked);
   else if (filtered(view)) go(unfiltered(view));
   else document.activeElement.blur();
 }

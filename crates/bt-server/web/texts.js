@@ -118,7 +118,7 @@ export const texts = {
   original: "Open the original",
   why: "Why this picture?",
   whyHint: "Where does it show …",
-  whyHow: "The warmer the colour, the more the model looked there for this word.",
+  whyHow: "The warmer the colour, the more the model looked there for this word. What it does not see of the picture is dark.",
   whyNone: "No word of this could be looked for.",
   whyShow: "Show",
   whyWords: "Words",
