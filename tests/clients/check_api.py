@@ -24,6 +24,11 @@ CHECKS = [
     "response_schema_conformance",
     "unsupported_method",
     "missing_required_header",
+    "negative_data_rejection",
+    "allow_header_conformance",
+    "use_after_free",
+    "ensure_resource_availability",
+    "ignored_auth",
 ]
 SEED = "20261125"
 

@@ -17,12 +17,13 @@ use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, Stream
 use rmcp::{ServerHandler, ServiceExt as _, tool, tool_handler, tool_router};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::request::{self, FilterBody, SearchRequest};
 use crate::response::{PictureBody, SearchResponse};
+use crate::routes::IndexBody;
 use crate::state::AppState;
 
 mod words;
@@ -161,7 +162,7 @@ impl Tools {
         )
     )]
     async fn index_status(&self) -> CallToolResult {
-        self.status()
+        told(self.status())
     }
 }
 
@@ -245,22 +246,16 @@ impl Tools {
         Ok(answered(vec![text, picture], document))
     }
 
-    fn status(&self) -> CallToolResult {
-        let index = |engine: &Arc<Engine>| {
-            let snapshot = engine.snapshot();
-            let facts = snapshot.reader.facts();
-            json!({
-                "name": engine.name(),
-                "pictures": facts.pictures,
-                "model": facts.header.model.spec,
-                "searches_by_text": facts.header.aligned_with_text,
-                "generation": facts.generation.map(|id| id.0),
-                "warnings": facts.warnings,
-            })
-        };
-        let indexes: Vec<Value> = self.state.engines.values().map(index).collect();
+    fn status(&self) -> Result<CallToolResult, ApiError> {
+        let indexes: Vec<IndexBody> = self
+            .state
+            .engines
+            .values()
+            .map(|engine| IndexBody::of(engine))
+            .collect();
         let document = json!({ "default": self.state.first, "indexes": indexes });
-        answered(vec![ContentBlock::text(document.to_string())], document)
+        let text = ContentBlock::text(document.to_string());
+        Ok(answered(vec![text], document))
     }
 
     /// A thumbnail; or why there is none, since the record is an answer without it.

@@ -43,14 +43,15 @@ struct EmbedRequest {
     truncate: bool,
 }
 
-/// One input, or several.
+/// One input, or several. The list comes first: serde would take a list of one text for a picture, whose
+/// only field is a text.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(untagged)]
 enum Inputs {
-    /// One.
-    One(Input),
     /// Several; at most 256.
     Many(Vec<Input>),
+    /// One.
+    One(Input),
 }
 
 /// A text, or a picture.

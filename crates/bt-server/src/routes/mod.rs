@@ -13,6 +13,7 @@ mod upload;
 
 use utoipa_axum::router::OpenApiRouter;
 
+pub(crate) use operations::IndexBody;
 pub(crate) use range::{Part, has_it, part};
 pub(crate) use upload::read as read_form;
 

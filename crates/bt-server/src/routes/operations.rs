@@ -31,7 +31,7 @@ pub(crate) fn open() -> OpenApiRouter<AppState> {
 
 /// An index that is served.
 #[derive(Debug, Serialize, ToSchema)]
-struct IndexBody {
+pub(crate) struct IndexBody {
     /// What requests call it.
     name: String,
     /// Pictures in it.
@@ -55,7 +55,8 @@ struct IndexBody {
 }
 
 impl IndexBody {
-    fn of(engine: &Engine) -> Self {
+    /// What is known of an index now.
+    pub(crate) fn of(engine: &Engine) -> Self {
         let snapshot = engine.snapshot();
         let facts = snapshot.reader.facts();
         let models = engine.model().models();
