@@ -45,6 +45,23 @@ test("words that are typed find the right picture first, with its probability", 
     await shoot(page, "search");
   }));
 
+test("the order of the embedding is shown at once, and becomes the final one", () =>
+  visit(browser, server, "/", async (page) => {
+    await pictures(page);
+    await page.evaluate(() => {
+      globalThis.phases = [];
+      const watched = { attributes: true, attributeFilter: ["class"], attributeOldValue: true };
+      new MutationObserver((changes) => globalThis.phases.push(...changes.map(({ oldValue }) => oldValue)))
+        .observe(document.querySelector("#grid"), watched);
+    });
+    await type(page, "a koala on a skateboard");
+    const phases = await page.evaluate(() => globalThis.phases);
+    assert.ok(phases.some((phase) => phase.includes("unsettled")), `first results came before the final ones: ${phases}`);
+    assert.ok(!(await page.locator("#grid").getAttribute("class")).includes("unsettled"));
+    const badges = await page.locator(".tile:not(.leaving) .badge:visible").allTextContents();
+    assert.ok(badges.length && badges.every((badge) => badge.endsWith("%")), badges.join());
+  }));
+
 test("typing is one step in the history, and back shows what was there before", () =>
   visit(browser, server, "/", async (page) => {
     const album = await pictures(page);

@@ -102,7 +102,7 @@ function go(patch, { replace = false } = {}) {
   const same = resultsKey(next) === resultsKey(view);
   view = next;
   render();
-  if (!same && !replace) scrollTo({ top: 0 });
+  if (!same) scrollTo({ top: 0 });
 }
 
 addEventListener("popstate", ({ state }) => {

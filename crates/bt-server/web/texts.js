@@ -66,7 +66,6 @@ export const texts = {
   offline: "The server does not answer",
   offlineHow: "It may be restarting, or the connection is gone.",
   again: "Try again",
-  end: "That is all.",
 
   // Filters
   filters: "Filters",
@@ -99,7 +98,6 @@ export const texts = {
   results: "Pictures",
   name: (parts) => parts.filter(Boolean).join(", "),
   select: (name) => `Select ${name}`,
-  missing: "No preview",
 
   // One picture
   viewer: "Picture",
@@ -115,7 +113,6 @@ export const texts = {
   download: "Download",
   selectOne: "Select",
   selectedOne: "Selected",
-  original: "Open the original",
   why: "Why this picture?",
   whyHint: "Where does it show …",
   whyHow: "The warmer the colour, the more the model looked there for this word. What it does not see of the picture is dark.",
