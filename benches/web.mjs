@@ -28,13 +28,21 @@ function watch(page) {
   return page.evaluate(() => {
     const grid = document.querySelector("#grid");
     const input = document.querySelector("#text");
-    globalThis.times = {};
     let begun;
-    input.addEventListener("input", () => (begun = performance.now()));
-    const note = (name) => requestAnimationFrame(() => setTimeout(() => (globalThis.times[name] ??= performance.now() - begun)));
+    // Each key begins anew: only what came after the last one counts.
+    input.addEventListener("input", () => {
+      begun = performance.now();
+      globalThis.times = {};
+    });
+    const note = (name) => {
+      const { times } = globalThis;
+      const key = begun;
+      requestAnimationFrame(() => setTimeout(() => (times[name] ??= performance.now() - key)));
+    };
     const look = () => {
-      const asked = new URLSearchParams(location.search).get("q") === input.value && document.querySelector(".badge:not([hidden])");
-      if (!asked) return;
+      const asked = new URLSearchParams(location.search).get("q") === input.value;
+      const answered = document.querySelector(".badge:not([hidden]), .blank h2");
+      if (!asked || !answered) return;
       note("tile");
       if (grid.querySelector("img.there")) note("picture");
       if (!grid.classList.contains("unsettled")) note("settled");
@@ -53,12 +61,13 @@ try {
   const rows = [];
   for (const query of QUERIES) {
     const context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
+    context.setDefaultTimeout(120_000);
     const page = await context.newPage();
     await page.goto(server.url);
     await page.locator(".tile img.there").first().waitFor();
     await watch(page);
     await page.locator("#text").pressSequentially(query, { delay: 60 });
-    await page.waitForFunction(() => globalThis.times.settled);
+    await page.waitForFunction((words) => globalThis.times.settled && document.querySelector("#text").value === words, query);
     rows.push(await page.evaluate(() => globalThis.times));
     await context.close();
   }

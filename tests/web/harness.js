@@ -15,6 +15,9 @@ const SHOTS = join(TOP, "target/web-screenshots");
 const FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
   "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 
+/** How long a machine with much else to do may take. */
+const WAIT_MS = 120_000;
+
 export const SAMPLES = join(TOP, "samples");
 
 /** Starts a server, with `flags(index)` if given; `close` ends it and takes its index away. */
@@ -55,6 +58,7 @@ export function startBrowser() {
 export async function visit(browser, { url }, path, story, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, acceptDownloads: true,
     reducedMotion: "reduce", ...options });
+  context.setDefaultTimeout(WAIT_MS);
   const page = await context.newPage();
   const wrong = [];
   const expected = options.expected ?? (() => false);

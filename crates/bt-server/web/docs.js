@@ -73,7 +73,7 @@ function parameter({ name, in: place, required, description, schema }) {
 }
 
 function row(name, required, type, description, schema) {
-  const standard = schema?.default !== undefined && schema.default !== null && texts.docsDefault(JSON.stringify(schema.default));
+  const standard = schema?.default !== undefined && typeof schema.default !== "object" && texts.docsDefault(JSON.stringify(schema.default));
   return el("div", {},
     el("div", {}, el("code", {}, name), el("small", {}, type, required && el("span.needed", {}, ` ${texts.docsRequired}`))),
     el("div", {}, words(description ?? ""), standard && el("small", {}, standard)));
