@@ -2,7 +2,7 @@
 //! come together runs as one batch, texts first, so that nobody waits for a vector behind somebody's
 //! reranking. What the model made of texts and pictures is kept, within bounds in bytes.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -313,40 +313,48 @@ impl Serving {
     /// The states of all pictures that queries want to see are made together, each picture once; then each
     /// query's texts are matched with its pictures.
     fn match_all(&self, batch: Vec<Matching>) {
-        let mut fresh: Vec<(ContentHash, &Pixels)> = Vec::new();
+        let mut known: HashMap<ContentHash, PictureStates> = HashMap::new();
+        let mut fresh: BTreeMap<ContentHash, &Pixels> = BTreeMap::new();
         for look in batch.iter().flat_map(|matching| &matching.pictures) {
-            if let Look::Fresh { id, pixels } = look
-                && !fresh.iter().any(|(known, _)| known == id)
-                && !self.states.contains_key(id)
-            {
-                fresh.push((*id, pixels));
+            if let Look::Fresh { id, pixels } = look {
+                match self.states.get(id) {
+                    Some(states) => drop(known.insert(*id, states)),
+                    None => drop(fresh.insert(*id, pixels)),
+                }
             }
         }
         size("states", fresh.len());
-        for chunk in fresh.chunks(self.max_batch) {
-            let pixels: Vec<&Pixels> = chunk.iter().map(|(_, pixels)| *pixels).collect();
+        let (ids, pixels): (Vec<ContentHash>, Vec<&Pixels>) = fresh.into_iter().unzip();
+        for (ids, pixels) in ids
+            .chunks(self.max_batch)
+            .zip(pixels.chunks(self.max_batch))
+        {
             // Whom a failure concerns sees it again below.
-            if let Ok(made) = self.models.matcher().picture_states(&pixels) {
-                for ((id, _), states) in chunk.iter().zip(made) {
-                    self.states.insert(*id, states);
+            if let Ok(made) = self.models.matcher().picture_states(pixels) {
+                for (id, states) in ids.iter().zip(made) {
+                    self.states.insert(*id, states.clone());
+                    known.insert(*id, states);
                 }
             }
         }
         size("matches", batch.len());
         for matching in batch {
-            let _ = matching.reply.send(self.match_one(&matching));
+            let _ = matching.reply.send(self.match_one(&matching, &known));
         }
     }
 
-    fn match_one(&self, matching: &Matching) -> Result<Vec<Vec<f32>>> {
+    fn match_one(
+        &self,
+        matching: &Matching,
+        known: &HashMap<ContentHash, PictureStates>,
+    ) -> Result<Vec<Vec<f32>>> {
         let looks: Vec<Look> = matching
             .pictures
             .iter()
             .map(|look| match look {
-                Look::Fresh { id, .. } => self
-                    .states
+                Look::Fresh { id, .. } => known
                     .get(id)
-                    .map_or_else(|| look.clone(), Look::Known),
+                    .map_or_else(|| look.clone(), |states| Look::Known(states.clone())),
                 Look::Known(_) => look.clone(),
             })
             .collect();
