@@ -132,12 +132,12 @@ fn headers_and_cursors_survive_small_changes() {
 
 #[test]
 fn whatever_people_look_for_is_read() {
-    let long = "\u{1f469}\u{200d}\u{1f4bb} zebra ".repeat(2000);
+    let long = "\u{1f469}\u{200d}\u{1f4bb} zebra ".repeat(400);
     let seeds = texts(&[
         "a cat on a couch",
         "\u{202e}\u{0}\u{feff}\u{fffd}",
         "e\u{301}\u{301}\u{301}",
-        &long[..8000],
+        &long,
         "<s></s><mask>",
     ]);
     mutate(&seeds, 100, parsers::words);

@@ -6,24 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::TestEnv;
 use crate::harness::server::{Ask, Response, Server};
-
-/// A server on an album of drawn pictures.
-fn album(count: u64) -> (TestEnv, Server) {
-    let env = TestEnv::new();
-    env.draw_album("album", count);
-    env.bt_index(&["album"]).expect(0);
-    let server = Server::start(&env, &[]);
-    (env, server)
-}
-
-/// A server on the album that comes with the program.
-fn samples() -> (TestEnv, Server) {
-    let env = TestEnv::new();
-    let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/samples");
-    env.bt_index(&[samples]).expect(0);
-    let server = Server::start(&env, &[]);
-    (env, server)
-}
+use crate::{drawn, samples};
 
 fn of(record: &Record, what: &str) -> String {
     format!("/v1/pictures/{}{what}", record.id)
@@ -124,7 +107,7 @@ fn a_picture_is_shown_by_its_id() {
 
 #[test]
 fn a_part_of_a_file_is_served_by_range() {
-    let (env, server) = album(1);
+    let (env, server) = drawn(1, &[]);
     let record = env.record_at("album/00001.png");
     let whole = fs_err::read(env.path("album/00001.png")).unwrap();
     let (len, path) = (whole.len(), of(&record, "/file"));
@@ -178,7 +161,7 @@ fn a_part_of_a_file_is_served_by_range() {
 
 #[test]
 fn what_is_no_id_leads_nowhere() {
-    let (env, server) = album(1);
+    let (env, server) = drawn(1, &[]);
     env.write("secret.txt", "a secret");
     let none = "0".repeat(64);
     server
@@ -219,7 +202,7 @@ fn what_is_no_id_leads_nowhere() {
 #[cfg(unix)]
 #[test]
 fn a_file_that_is_no_longer_what_was_indexed_is_not_given_out() {
-    let (env, server) = album(3);
+    let (env, server) = drawn(3, &[]);
     let path = env.path("album/00001.png");
     let (record, bytes) = (
         env.record_at("album/00001.png"),
@@ -258,7 +241,7 @@ fn a_file_that_is_no_longer_what_was_indexed_is_not_given_out() {
 
 #[test]
 fn thumbnails_that_are_asked_for_at_once_are_all_there() {
-    let (env, server) = album(4);
+    let (env, server) = drawn(4, &[]);
     let paths: Vec<String> = env
         .records()
         .iter()
@@ -381,7 +364,7 @@ fn an_album_is_browsed_by_date_and_by_path_and_counted() {
 
 #[test]
 fn a_page_goes_on_where_the_last_one_ended_though_the_index_has_changed() {
-    let (env, server) = album(10);
+    let (env, server) = drawn(10, &[]);
     let first = server.get("/v1/browse?sort=path&n=4").expect(200).json();
     let next = first["next"].as_str().unwrap();
     // Before the end of the page, something goes, and more comes in.
@@ -478,7 +461,7 @@ fn an_archive_holds_the_files_and_names_what_is_missing() {
 
 #[test]
 fn why_a_picture_is_found_is_drawn_word_by_word() {
-    let (env, server) = album(1);
+    let (env, server) = drawn(1, &[]);
     let record = env.record_at("album/00001.png");
     let why = server
         .get(&of(&record, "/why?q=a%20red%20cat%20%26%20a%20dog"))

@@ -255,7 +255,7 @@ fn a_form_that_makes_no_sense_is_refused() {
         ("an empty body", ask().body(kind, "")),
         (
             "a boundary that is none",
-            ask().body("multipart/form-data; boundary=\"\u{7f}", "abc"),
+            ask().body("multipart/form-data; boundary=", "abc"),
         ),
     ] {
         let response = server.send(&request);

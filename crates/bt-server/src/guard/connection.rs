@@ -44,6 +44,7 @@ impl<S> Accept<TcpStream, S> for Guarded {
                     stream,
                     stall: self.stall,
                     waiting: None,
+                    leaving: None,
                     _place: place,
                 };
                 (connection, service)
@@ -57,12 +58,20 @@ impl<S> Accept<TcpStream, S> for Guarded {
     }
 }
 
+/// What a client still sends after its answer is passed over for so long, and up to so many bytes: closed
+/// at once, the connection would be reset, and who is refused in the middle of a large body would not
+/// learn why.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 64 << 20;
+
 /// A connection that fails when a write waits too long for the other side.
 #[derive(Debug)]
 pub(crate) struct Connection<S> {
     stream: S,
     stall: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
+    /// Bytes that are still passed over, once we have said our last word.
+    leaving: Option<usize>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -99,7 +108,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -128,8 +137,27 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let outcome = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.patient(context, outcome)
+        let this = &mut *self;
+        if this.leaving.is_none() {
+            let outcome = Pin::new(&mut this.stream).poll_shutdown(context);
+            ready!(this.patient(context, outcome))?;
+            this.leaving = Some(LINGER_BYTES);
+        }
+        let linger = this
+            .waiting
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        let mut passed = [0; 8 << 10];
+        while let Some(left) = this.leaving.filter(|left| *left > 0)
+            && linger.as_mut().poll(context).is_pending()
+        {
+            let mut buffer = ReadBuf::new(&mut passed);
+            let read = ready!(Pin::new(&mut this.stream).poll_read(context, &mut buffer));
+            if read.is_err() || buffer.filled().is_empty() {
+                break;
+            }
+            this.leaving = Some(left.saturating_sub(buffer.filled().len()));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -148,6 +176,7 @@ mod tests {
             stream,
             stall,
             waiting: None,
+            leaving: None,
             _place: places.acquire_owned().await.unwrap(),
         };
         (connection, other)
@@ -174,5 +203,21 @@ mod tests {
         connection.write_all(&[7; 1000]).await.unwrap();
         drop(connection);
         assert_eq!(reading.await.unwrap(), 1000);
+    }
+
+    #[tokio::test]
+    async fn what_a_client_still_sends_is_passed_over_until_it_stops() {
+        let (mut connection, mut other) = connection(Duration::from_secs(60)).await;
+        let sending = tokio::spawn(async move {
+            other.write_all(&[1; 100_000]).await.unwrap();
+            drop(other);
+        });
+        connection.shutdown().await.unwrap();
+        sending.await.unwrap();
+
+        // One that never stops is left.
+        let (mut connection, other) = self::connection(Duration::from_secs(60)).await;
+        connection.shutdown().await.unwrap();
+        drop(other);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use governor::clock::{Clock, DefaultClock};
@@ -82,9 +82,24 @@ pub(super) async fn within_rate(
     next: Next,
 ) -> Response {
     match rate.wait(rate.client(connection, request.headers())) {
-        Some(seconds) => ApiError::overloaded(seconds).into_response(),
+        Some(seconds) => too_often(seconds),
         None => next.run(request).await,
     }
+}
+
+fn too_often(seconds: u64) -> Response {
+    let mut response = ApiError::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "too-often",
+        "This client asks too often",
+        "more requests came from this address than the server takes from one client",
+    )
+    .hint("ask again after the seconds in Retry-After; the operator sets the bound with --rate")
+    .into_response();
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, seconds.into());
+    response
 }
 
 #[cfg(test)]

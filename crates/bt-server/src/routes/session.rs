@@ -94,7 +94,7 @@ async fn sign_in(
         .path("/")
         .http_only(true)
         .same_site(SameSite::Strict)
-        .secure(state.keys.secure)
+        .secure(state.keys.secure || came_by_tls(&state, &headers))
         .build();
     let lifetime = LIFETIME.as_secs();
     let body = SessionBody {
@@ -105,6 +105,14 @@ async fn sign_in(
     };
     let set = format!("{cookie}; Max-Age={lifetime}");
     Ok(([(header::SET_COOKIE, set)], axum::Json(body)).into_response())
+}
+
+/// Whether a trusted proxy in front says that the browser talks TLS with it.
+fn came_by_tls(state: &AppState, headers: &HeaderMap) -> bool {
+    let proto = headers
+        .get("x-forwarded-proto")
+        .and_then(|proto| proto.to_str().ok());
+    state.options.limits.trust_proxy && proto == Some("https")
 }
 
 /// Ends the session
