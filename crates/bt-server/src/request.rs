@@ -107,6 +107,7 @@ pub(crate) struct IndexParam {
 /// What is looked for.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(example = json!({ "text": "a cat on a couch", "not": ["a dog"], "filter": { "after": "2023-06" }, "n": 5 }))]
 pub(crate) struct SearchRequest {
     /// What should be seen, in words.
     pub(crate) text: Option<String>,
@@ -159,6 +160,7 @@ pub(crate) enum SortBody {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ImageBody {
     /// Of a picture in the index: 64 hexadecimal digits.
+    #[schema(pattern = "^[0-9a-fA-F]{64}$")]
     pub(crate) id: Option<String>,
     /// Bytes of a picture file.
     pub(crate) base64: Option<String>,

@@ -29,12 +29,16 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(features))
 }
 
+/// A picture of one pixel, for the examples of the description.
+const PIXEL: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+
 /// Most texts and pictures of a request.
 const MOST_INPUTS: usize = 256;
 
 /// What is embedded.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "inputs": ["a cat on a couch", { "image": PIXEL }] }))]
 struct EmbedRequest {
     /// One, or several.
     inputs: Inputs,
@@ -156,6 +160,7 @@ fn vectors(
 
 /// What is embedded, as OpenAI's clients say it.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[schema(example = json!({ "input": ["a cat on a couch", "a castle at night"] }))]
 struct EmbeddingsRequest {
     /// One text, or several; at most 256.
     input: Texts,
@@ -294,6 +299,7 @@ async fn embeddings(
 /// A text with pictures, or a picture with texts.
 #[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(example = json!({ "query": "a cat on a couch", "images": [{ "base64": PIXEL }] }))]
 struct RerankRequest {
     /// A text, matched with each of `images`.
     query: Option<String>,
@@ -457,6 +463,7 @@ fn indexed(
 /// A text and a picture.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "text": "a cat on a couch", "image": { "base64": PIXEL } }))]
 struct FeaturesRequest {
     /// The text.
     text: String,
