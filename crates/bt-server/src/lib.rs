@@ -26,6 +26,8 @@ mod tls;
 mod web;
 
 pub mod log;
+#[doc(hidden)]
+pub mod parsers;
 
 pub use auth::{AuthOptions, Error as AuthError};
 pub use guard::Limits;
