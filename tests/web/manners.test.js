@@ -112,6 +112,31 @@ test("the page is small, and its parts are not sent twice", () =>
     assert.ok(parts.length > 10 && bytes < 150_000, `${bytes} bytes`);
   }));
 
+test("a server that is busy is asked again, one that fails or is gone is spoken of", () =>
+  visit(browser, server, "/", async (page) => {
+    await pictures(page);
+    const problem = { status: 500, contentType: "application/problem+json",
+      body: JSON.stringify({ type: "/problems/internal", title: "The server failed", status: 500, detail: "the cause is in the log" }) };
+    const answers = [
+      (route) => route.fulfill({ status: 429, headers: { "retry-after": "1" }, body: "{}" }),
+      (route) => route.fulfill(problem),
+      (route) => route.abort(),
+    ];
+    await page.route("**/v1/search", (route) => (answers.shift() ?? ((last) => last.continue()))(route));
+    await page.locator("#text").fill("a football");
+    const title = page.locator(".blank.alert h2");
+    await title.filter({ hasText: "The server failed" }).waitFor();
+    assert.match(await page.locator(".blank.alert").textContent(), /the cause is in the log/);
+    assert.equal(await page.locator("#announce").textContent(), "The server failed");
+    await page.getByRole("button", { name: "Try again" }).click();
+    await title.filter({ hasText: "The server does not answer" }).waitFor();
+    await shoot(page, "gone");
+    await page.getByRole("button", { name: "Try again" }).click();
+    await page.locator(".tile .badge.sure").first().waitFor();
+    assert.equal((await pictures(page))[0], "IMG_0076.jpg");
+    assert.deepEqual(answers, []);
+  }, { expected: (text) => text.includes("Failed to load resource") }));
+
 test("scripts and styles from elsewhere are forbidden", () =>
   visit(browser, server, "/", async (page) => {
     const response = await page.request.get(server.url);

@@ -81,6 +81,7 @@ test("the arrows go through the results", () =>
       await page.keyboard.press("ArrowRight");
     }
     assert.equal(await title.textContent(), names.at(-1));
+    assert.match(await page.locator("#viewer-said").textContent(), new RegExp(`${names.length} of ${names.length}$`));
     assert.equal(await page.locator("#viewer-place").textContent(), `${names.length} of ${names.length}`);
     await page.keyboard.press("Escape");
     assert.equal(await isOpen(page), false);

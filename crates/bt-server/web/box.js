@@ -4,7 +4,7 @@ import { byId, el, icon, toast } from "./dom.js";
 import { keep, looksLikePicture, recall } from "./given.js";
 import { texts } from "./texts.js";
 
-const PAUSE_MS = 140;
+const PAUSE_MS = 100;
 
 /** `on`: typed(text), settled(text), picture(key), noPicture(), clear(), down(). */
 export class Box {

@@ -1,6 +1,6 @@
 // Pictures that were picked, and what can be done with all of them: copy or save their paths, pack them as ZIP.
 
-import { byId, copyAndTell, save, toast } from "./dom.js";
+import { announce, byId, copyAndTell, save, toast } from "./dom.js";
 import { call, sending } from "./api.js";
 import { texts } from "./texts.js";
 
@@ -62,6 +62,7 @@ export class Selection {
     bar.hidden = !this.#picked.size;
     document.body.classList.toggle("selecting", !bar.hidden);
     byId("selected").textContent = texts.selected(this.#picked.size);
+    announce(texts.selected(this.#picked.size));
     this.changed();
   }
 

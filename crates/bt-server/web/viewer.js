@@ -3,7 +3,7 @@
 import { byId, copyAndTell, el, icon } from "./dom.js";
 import { json } from "./api.js";
 import { Heat } from "./heat.js";
-import { fileName, score, thumbnail } from "./picture.js";
+import { describe, fileName, score, thumbnail } from "./picture.js";
 import { momentWords, texts } from "./texts.js";
 
 /** Formats that browsers show; others are shown by their largest thumbnail. */
@@ -92,7 +92,10 @@ export class Viewer {
   /** All but the picture itself. */
   #tell(item) {
     const place = this.on.place(item);
-    byId("viewer-place").textContent = place ? texts.place(place[0] + 1, place[1]) : "";
+    const where = place ? texts.place(place[0] + 1, place[1]) : "";
+    byId("viewer-place").textContent = where;
+    // What lies below a modal dialog is not announced, so the dialog says it itself.
+    byId("viewer-said").textContent = texts.name([describe(item, score(item)), where]);
     byId("viewer-previous").disabled = !place || place[0] === 0;
     byId("viewer-next").disabled = !place || place[0] + 1 >= place[1];
     byId("details").replaceChildren(...this.#details(item));
