@@ -19,13 +19,18 @@ export function onLogin(ask) {
   logIn = ask;
 }
 
-/** A response that is fine; 401 asks for a token, 429 and 503 wait once as long as the server says. */
+/** A response that is fine. 401 asks for a token; 429 and 503 wait as long as the server says, three times. */
 export async function call(path, options = {}, tries = 0) {
   let response;
   try {
     response = await fetch(path, { credentials: "same-origin", ...options });
   } catch (cause) {
     if (cause.name === "AbortError") throw cause;
+    // Asking to read once more changes nothing; connections break on phones and when laptops wake.
+    if (!options.method && tries < 2) {
+      await wait(300, options.signal);
+      return call(path, options, tries + 1);
+    }
     throw new Problem({ title: texts.offline, detail: texts.offlineHow, status: 0 });
   }
   if (response.ok) return response;

@@ -3,7 +3,7 @@
 import { asks, everything, filtered, read, resultsKey, unfiltered, write } from "./address.js";
 import { json } from "./api.js";
 import { Box } from "./box.js";
-import { announce, byId, copyAndTell, el, fillTexts, toast } from "./dom.js";
+import { byId, copyAndTell, el, fillTexts, toast } from "./dom.js";
 import { Feed } from "./feed.js";
 import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
@@ -276,4 +276,4 @@ function setUpDialogs() {
 setUpDialogs();
 render();
 if (!asks(view) && !view.open && matchMedia("(pointer: fine)").matches) box.focus();
-offerIndexes().catch((problem) => announce(problem.message));
+offerIndexes().catch((problem) => toast(problem.message));
