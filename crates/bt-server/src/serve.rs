@@ -25,7 +25,7 @@ pub enum Error {
         /// Its folder.
         path: PathBuf,
         /// Why.
-        source: bt_query::Error,
+        source: Box<bt_query::Error>,
     },
     /// Two indexes have one name, or there is none.
     #[error("{0}")]
@@ -133,9 +133,9 @@ fn engines(options: &Options) -> Result<Vec<Engine>, Error> {
                 named.name
             )));
         }
-        let refused = |source| Error::Index {
+        let refused = |source: bt_query::Error| Error::Index {
             path: named.path.clone(),
-            source,
+            source: Box::new(source),
         };
         let header = Reader::header(&named.path).map_err(|error| refused(error.into()))?;
         let known = models

@@ -214,13 +214,18 @@ struct Serving {
     states: Cache<ContentHash, PictureStates>,
 }
 
+/// Where an answer goes.
+type Reply<T> = Sender<Result<T>>;
+/// What is done with the models themselves.
+type Work = Box<dyn FnOnce(&Models) + Send>;
+
 /// What waits, by kind, in the order it came.
 #[derive(Default)]
 struct Waiting {
-    texts: VecDeque<(Ticket, String, Sender<Result<Embedded>>)>,
-    pictures: VecDeque<(Ticket, Pixels, Sender<Result<Vec<f32>>>)>,
+    texts: VecDeque<(Ticket, String, Reply<Embedded>)>,
+    pictures: VecDeque<(Ticket, Pixels, Reply<Vec<f32>>)>,
     matches: VecDeque<(Ticket, Matching)>,
-    others: VecDeque<(Ticket, Box<dyn FnOnce(&Models) + Send>)>,
+    others: VecDeque<(Ticket, Work)>,
 }
 
 struct Matching {
