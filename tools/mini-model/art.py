@@ -57,14 +57,15 @@ def slug(text):
     return re.sub(r"[^a-z0-9]+", "-", text.lower().replace("’", "")).strip("-")
 
 
-def rasterise(job):
-    """One emoji as RGBA, cut to what is drawn, its longest side SIDE pixels; None if there is hardly anything."""
+def rasterise(job, side=SIDE):
+    """One emoji as RGBA, cut to what is drawn, its longest side `side` pixels; None if there is hardly anything."""
     key, kind, source = job
     try:
         if kind == "svg":
             import resvg_py
+            whole = side * 5 // 4
             source = io.BytesIO(bytes(
-                resvg_py.svg_to_bytes(svg_string=source, width=160, height=160, skip_system_fonts=True)))
+                resvg_py.svg_to_bytes(svg_string=source, width=whole, height=whole, skip_system_fonts=True)))
         im = Image.open(source).convert("RGBA")
     except (OSError, ValueError, RuntimeError):
         return key, None
@@ -73,7 +74,7 @@ def rasterise(job):
         return key, None
     ys, xs = np.where(drawn.any(1))[0], np.where(drawn.any(0))[0]
     im = im.crop((xs[0], ys[0], xs[-1] + 1, ys[-1] + 1))
-    k = SIDE / max(im.size)
+    k = side / max(im.size)
     im = im.resize((max(4, round(im.width * k)), max(4, round(im.height * k))), Image.LANCZOS)
     return key, np.asarray(im).copy()
 

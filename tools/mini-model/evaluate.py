@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Figures of a model folder on the held-out sets; can write the folder from a training file first.
 
-usage: evaluate.py [--export NAME] [--golden OUT] [--sets test,known,unseen] FOLDER
+usage: evaluate.py [--export NAME] [--golden OUT] [--sets test,known,unseen,album] FOLDER
 
-Retrieval is by the first caption of each picture, which says all that is there: by embedding; with the best 20 sorted by
-ITM; and by the ITM logit difference plus the scaled cosine. AUC: own caption against that of another picture (random) and
-against captions changed in one thing (changed).
+Retrieval on the drawn sets is by the first caption of each picture, which says all that is there; on the album (samples/)
+by the first and then by all captions. Three ways to sort: by embedding, the best 20 by ITM, and these by the ITM logit
+difference plus the scaled cosine. AUC: own caption against that of another picture (random) and against captions changed
+in one thing (changed).
 """
 import argparse
 import json
@@ -13,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 import export
 import make_data
 from batches import LENGTH, trimmed
-from model import PAD, Mini, normalised, to_patches
+from model import PAD, PATCH, Mini, normalised, to_patches
 
 TOP = 20
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
@@ -45,10 +47,9 @@ class Model:
         states = [torch.cat(s) for s in zip(*(p[0] for p in parts))]
         return states, torch.cat([p[2] for p in parts]), self.net.embed_text(torch.cat([p[1][:, :1] for p in parts]))
 
-    def pictures(self, pictures):
-        """(bridge states, embeddings) of uint8 [n, side, side, 3]"""
-        parts = [self.net.vision(normalised(to_patches(torch.from_numpy(np.array(part)))))
-                 for part in np.array_split(pictures, max(1, len(pictures) // 100))]
+    def pictures(self, patches):
+        """(bridge states, embeddings) of normalised patches"""
+        parts = [self.net.vision(part) for part in patches.split(100)]
         states = [torch.cat(s) for s in zip(*parts)]
         return states, self.net.embed_picture(states)
 
@@ -62,10 +63,9 @@ class Model:
         return torch.cat(out)
 
 
-def recall(order):
-    """R@1, R@5, R@10 of [n, k] where row i should hold i first"""
-    at = order == torch.arange(len(order))[:, None]
-    return [round(100 * float(at[:, :k].any(1).float().mean()), 1) for k in (1, 5, 10)]
+def recall(right):
+    """R@1, R@5, R@10 of [n, k]: whether what stands there is right"""
+    return [round(100 * float(right[:, :k].any(1).float().mean()), 1) for k in (1, 5, 10)]
 
 
 def auc(good, bad):
@@ -74,16 +74,33 @@ def auc(good, bad):
     return round((float(rank[:n].sum()) - n * (n + 1) / 2) / n / len(bad), 3)
 
 
-def retrieval(model, texts, pictures, flip):
-    """Recall of one direction, three ways to sort; `flip`: pictures ask for texts."""
+def retrieval(model, texts, pictures, owner, flip):
+    """Recall of one direction, three ways to sort. owner [n]: which picture a text is of; `flip`: pictures ask for texts."""
     cosine = texts[2] @ pictures[1].t()
     cosine = cosine.t() if flip else cosine
-    n, top = len(cosine), cosine.argsort(1, descending=True)[:, :TOP]
-    asked, found = torch.arange(n).repeat_interleave(top.shape[1]), top.reshape(-1)
+    every = cosine.argsort(1, descending=True)
+    top = every[:, :TOP]
+    asked, found = torch.arange(len(top)).repeat_interleave(top.shape[1]), top.reshape(-1)
     itm = model.itm(texts, pictures, *((found, asked) if flip else (asked, found))).reshape(top.shape)
     both = itm + model.scale * cosine.gather(1, top)
     sorted_by = lambda score: top.gather(1, score.argsort(1, descending=True))
-    return dict(embedding=recall(top), itm=recall(sorted_by(itm)), itm_plus_itc=recall(sorted_by(both)))
+    right = lambda o: owner[o] == torch.arange(len(o))[:, None] if flip else o == owner[:, None]
+    return dict(embedding=recall(right(every)), itm=recall(right(sorted_by(itm))), itm_plus_itc=recall(right(sorted_by(both))))
+
+
+def both_ways(model, texts, pictures, owner):
+    return dict(text_to_picture=retrieval(model, texts, pictures, owner, False),
+                picture_to_text=retrieval(model, texts, pictures, owner, True))
+
+
+def album(model, folder, captions=None):
+    """The pictures of samples/, read by the processor that transformers has for the model."""
+    kept = json.loads((SAMPLES / "samples.json").read_text())
+    processor = export.ImageProcessor.from_pretrained(folder)
+    pixels = processor([Image.open(SAMPLES / name).convert("RGB") for name in kept], return_tensors="pt")["pixel_values"]
+    patches = pixels.float().unfold(2, PATCH, PATCH).unfold(3, PATCH, PATCH).permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
+    texts = [(t, i) for i, v in enumerate(kept.values()) for t in v["captions"][:captions]]
+    return model.texts([t for t, _ in texts]), model.pictures(patches), torch.tensor([i for _, i in texts])
 
 
 def matching(model, rows, texts, pictures):
@@ -109,7 +126,7 @@ def main():
     a.add_argument("folder")
     a.add_argument("--export", help="write FOLDER from the averaged weights of WORK/EXPORT.pt")
     a.add_argument("--golden", help="write what transformers computes with FOLDER to this folder")
-    a.add_argument("--sets", default="test,known,unseen")
+    a.add_argument("--sets", default="test,known,unseen,album")
     a.add_argument("--pairs", type=int, default=1000)
     A = a.parse_args()
     torch.set_grad_enabled(False)
@@ -119,12 +136,17 @@ def main():
         export.write_golden(A.folder, SAMPLES, A.golden)
     model = Model(A.folder)
     for name in filter(None, A.sets.split(",")):
-        pictures, rows = make_data.read(name)
+        if name == "album":
+            for captions in (1, None):
+                got = album(model, A.folder, captions)
+                print(json.dumps(dict(set=name, captions=len(got[2]), **both_ways(model, *got))), flush=True)
+            continue
+        pixels, rows = make_data.read(name)
         rows = rows[:A.pairs]
-        texts, pictures = model.texts([r[0][0] for r in rows]), model.pictures(pictures[:A.pairs])
-        print(json.dumps(dict(
-            set=name, pairs=len(rows), text_to_picture=retrieval(model, texts, pictures, False),
-            picture_to_text=retrieval(model, texts, pictures, True), auc=matching(model, rows, texts, pictures))), flush=True)
+        patches = normalised(to_patches(torch.from_numpy(np.array(pixels[:A.pairs]))))
+        texts, pictures = model.texts([r[0][0] for r in rows]), model.pictures(patches)
+        found = both_ways(model, texts, pictures, torch.arange(len(rows)))
+        print(json.dumps(dict(set=name, pairs=len(rows), **found, auc=matching(model, rows, texts, pictures))), flush=True)
 
 
 if __name__ == "__main__":
