@@ -47,6 +47,7 @@ fn vectors_are_those_of_the_index_and_the_same_alone_and_together() {
     assert!(cosine(&mixed[1], &indexed("00002.png")) > 0.999);
     assert!(cosine(&mixed[3], &indexed("00001.png")) > 0.999);
     assert!(cosine(&embed(json!("a red box"))[0], &mixed[0]) > 0.99999);
+    assert!(cosine(&embed(json!(["a red box"]))[0], &mixed[0]) > 0.99999);
     assert!(cosine(&embed(image("00001.png"))[0], &mixed[3]) > 0.99999);
 
     let openai = |body: Value| server.post("/v1/embeddings", &body).expect(200).json();

@@ -1,6 +1,7 @@
-//! The thread that owns a model. What concurrently running queries ask of it comes over a channel; what has
-//! come together runs as one batch, texts first, so that nobody waits for a vector behind somebody's
-//! reranking. What the model made of texts and pictures is kept, within bounds in bytes.
+//! The threads that run a model: one for texts, one for pictures and everything else, so that nobody waits
+//! for a vector behind somebody's reranking. What concurrently running queries ask comes over channels, and
+//! what has come together runs as one batch. What the model made of texts and pictures is kept, within
+//! bounds in bytes.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,11 +17,12 @@ use super::Ticket;
 
 pub(crate) use bt_query::Models;
 
-/// A model behind its thread.
+/// A model behind its threads.
 pub(crate) struct Model {
     models: Arc<Models>,
     // Bounded by the number of workers, and by what one request may ask at once.
-    asks: Sender<Ask>,
+    for_texts: Sender<Ask>,
+    for_others: Sender<Ask>,
     texts: Cache<String, Embedded>,
     states: Cache<ContentHash, PictureStates>,
 }
@@ -43,7 +45,7 @@ enum What {
 }
 
 impl Model {
-    /// Starts the thread. `max_batch`: most texts or pictures that go through together; `cache_bytes`: what
+    /// Starts the threads. `max_batch`: most texts or pictures that go through together; `cache_bytes`: what
     /// is kept of pictures (most of it) and of texts.
     ///
     /// # Errors
@@ -65,18 +67,26 @@ impl Model {
                 weight(text.len() + 4 * embedded.vector.len() + 128)
             })
             .build();
-        let (asks, asked) = unbounded();
-        let serving = Serving {
-            models: Arc::clone(&models),
-            max_batch: max_batch.max(1),
-            states: states.clone(),
+        let start = |name: &str, threads: Option<usize>| {
+            let (asks, asked) = unbounded();
+            let serving = Serving {
+                models: Arc::clone(&models),
+                max_batch: max_batch.max(1),
+                states: states.clone(),
+            };
+            std::thread::Builder::new()
+                .name(name.into())
+                .spawn(move || {
+                    let _pool = threads.and_then(few_threads);
+                    serving.run(&asked);
+                })
+                .map(|_| asks)
         };
-        std::thread::Builder::new()
-            .name("model".into())
-            .spawn(move || serving.run(&asked))?;
+        let wide = models.embedder().model().config().hidden_size / NARROW;
         Ok(Self {
+            for_texts: start("texts", Some(wide.max(1)))?,
+            for_others: start("pictures", None)?,
             models,
-            asks,
             texts,
             states,
         })
@@ -179,7 +189,11 @@ impl Model {
             ticket: ticket.clone(),
             what: what(reply),
         };
-        self.asks.send(ask).map_err(|_| Error::Stopped(FAILED))?;
+        let thread = match ask.what {
+            What::Text(..) => &self.for_texts,
+            _ => &self.for_others,
+        };
+        thread.send(ask).map_err(|_| Error::Stopped(FAILED))?;
         Ok(Answer(answer))
     }
 }
@@ -207,7 +221,22 @@ fn missed(cache: &'static str) {
     metrics::counter!("bt_cache_misses_total", "cache" => cache).increment(1);
 }
 
-/// The thread's side.
+/// Width of a model whose products over a few words are too small to be shared among threads: on a busy
+/// machine waiting for the others took thirty times as long as the work.
+const NARROW: usize = 256;
+
+/// Makes this thread work with no more than so many, itself included, instead of all cores.
+fn few_threads(threads: usize) -> Option<rayon::ThreadPool> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads.min(cores))
+        .use_current_thread()
+        .build()
+        .inspect_err(|error| tracing::warn!(%error, "texts are embedded with all threads"))
+        .ok()
+}
+
+/// A thread's side.
 struct Serving {
     models: Arc<Models>,
     max_batch: usize,
