@@ -41,7 +41,7 @@ def test_a_picture_says_what_is_known_of_it(client: Client, couch: Path) -> None
 
 
 def test_a_notebook_shows_results_as_pictures_and_escapes_names(client: Client) -> None:
-    page = client.search("a cat on a couch", n=2)
+    page = client.search("a cat on a couch", n=2, all=True)
     html = page._repr_html_()
     shown = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', html)
     assert len(shown) == 2
