@@ -48,9 +48,6 @@ values = {json.dumps([*ids, uploaded.id])}
 [dictionaries.words]
 values = ["a cat on a couch", "castle at night", "pizza", ""]
 
-[dictionaries.folders]
-values = [{json.dumps(str(serving.ROOT / "samples"))}, {json.dumps(str(serving.ROOT / "samples" / "food"))}]
-
 [dictionaries.periods]
 values = ["1999", "2024-07", "2031-12-31"]
 
@@ -63,7 +60,6 @@ values = ["48.85,2.35,20", "-90,180,20000"]
 [parameters]
 "path.id" = {{ dictionary = "ids", probability = 0.8 }}
 "query.q" = {{ dictionary = "words", probability = 0.5 }}
-"query.folder" = {{ dictionary = "folders", probability = 0.8 }}
 "query.after" = {{ dictionary = "periods", probability = 0.8 }}
 "query.before" = {{ dictionary = "periods", probability = 0.8 }}
 "query.larger_than" = {{ dictionary = "sizes", probability = 0.8 }}

@@ -7,6 +7,7 @@ mod harness;
 
 mod inference;
 mod load;
+mod mcp;
 mod operations;
 mod parsers;
 mod pictures;

@@ -14,7 +14,8 @@ pub enum Format {
 /// Starts the log on standard error. What is written is in `RUST_LOG` (`info` without it). A second call
 /// changes nothing.
 pub fn start(format: Format, quiet: bool) {
-    let level = if quiet { "warn" } else { "info" };
+    // What a library tells of its handshakes with assistants is of no use to an operator.
+    let level = if quiet { "warn" } else { "info,rmcp=warn" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
