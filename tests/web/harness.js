@@ -19,6 +19,8 @@ const FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", 
 const WAIT_MS = 120_000;
 
 export const SAMPLES = join(TOP, "samples");
+/** Pictures in the album: files with one content count once. */
+export const ALBUM = 121;
 
 /** Starts a server, with `flags(index)` if given; `close` ends it and takes its index away. */
 export async function startServer({ album = SAMPLES, env = {}, flags = () => [] } = {}) {
