@@ -40,7 +40,8 @@ export class Heat {
   off() {
     this.#stop?.abort();
     this.#on = false;
-    this.#stage.querySelector(".overlay")?.remove();
+    // Two of them while one word's gives way to the next one's.
+    for (const overlay of this.#overlays()) overlay.remove();
     this.#host?.querySelector(".heat-words")?.replaceChildren();
   }
 
@@ -86,13 +87,17 @@ export class Heat {
   #paint({ word, url }) {
     const large = this.#stage.querySelector(".large");
     if (!large) return;
-    const old = this.#stage.querySelector(".overlay");
+    const older = this.#overlays();
     const overlay = el("img.large.overlay", { alt: word, src: url, width: this.#item.width, height: this.#item.height });
     overlay.style.cssText = large.style.cssText;
     overlay.addEventListener("load", () => {
       overlay.classList.add("there");
-      setTimeout(() => old?.remove(), 250);
+      setTimeout(() => older.forEach((old) => old.remove()), 250);
     }, { once: true });
     this.#stage.append(overlay);
+  }
+
+  #overlays() {
+    return [...this.#stage.querySelectorAll(".overlay")];
   }
 }
