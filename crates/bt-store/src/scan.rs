@@ -10,6 +10,8 @@
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
+use std::sync::atomic::AtomicI32;
+use std::sync::atomic::Ordering::Relaxed;
 
 use half::f16;
 use rayon::prelude::*;
@@ -249,8 +251,37 @@ impl Query {
     }
 }
 
+/// The highest n-th best lower end that any thread has found: what ends below it cannot be among the best of
+/// all rows, so no thread needs to warm up alone.
+struct Bar(AtomicI32);
+
+impl Bar {
+    fn new() -> Self {
+        Self(AtomicI32::new(Self::key(f32::NEG_INFINITY)))
+    }
+
+    fn get(&self) -> f32 {
+        f32::from_bits(Self::swap(self.0.load(Relaxed)) as u32)
+    }
+
+    fn raise(&self, to: f32) {
+        self.0.fetch_max(Self::key(to), Relaxed);
+    }
+
+    /// Whole numbers in the order of the floats (that of `f32::total_cmp`).
+    fn key(value: f32) -> i32 {
+        Self::swap(value.to_bits() as i32)
+    }
+
+    /// Turns the order of negative numbers round; its own inverse.
+    fn swap(bits: i32) -> i32 {
+        bits ^ (((bits >> 31) as u32) >> 1) as i32
+    }
+}
+
 /// Rows that may belong to the best `n`, found by one thread.
-struct Shortlist {
+struct Shortlist<'a> {
+    bar: &'a Bar,
     lower_ends: BinaryHeap<Reverse<Floor>>,
     /// Upper end and row.
     candidates: Vec<(f32, u32)>,
@@ -276,11 +307,12 @@ impl PartialOrd for Floor {
     }
 }
 
-impl Shortlist {
+impl<'a> Shortlist<'a> {
     const SPARE: usize = 4096;
 
-    fn new(n: usize) -> Self {
+    fn new(n: usize, bar: &'a Bar) -> Self {
         Self {
+            bar,
             lower_ends: BinaryHeap::new(),
             candidates: Vec::new(),
             n,
@@ -290,10 +322,19 @@ impl Shortlist {
 
     /// Nothing that ends below this can be among the best.
     fn threshold(&self) -> f32 {
+        self.own_threshold().max(self.bar.get())
+    }
+
+    fn own_threshold(&self) -> f32 {
         match self.lower_ends.peek() {
             Some(Reverse(Floor(lowest))) if self.lower_ends.len() >= self.n => *lowest,
             _ => f32::NEG_INFINITY,
         }
+    }
+
+    /// Tells the others how high the bar is.
+    fn share(&self) {
+        self.bar.raise(self.own_threshold());
     }
 
     fn offer(&mut self, row: u32, approximate: f32, bound: f32) {
@@ -305,7 +346,10 @@ impl Shortlist {
         }
         self.candidates.push((upper, row));
         let lower = approximate - bound;
-        self.raise(lower);
+        // What does not rise above the bar cannot raise it.
+        if lower > threshold {
+            self.raise(lower);
+        }
         if self.candidates.len() >= self.prune_at {
             self.prune();
             self.prune_at = self.candidates.len() * 2 + Self::SPARE;
@@ -351,10 +395,11 @@ pub(crate) fn nearest(
     if n == 0 || rows == 0 {
         return Vec::new();
     }
+    let bar = Bar::new();
     let mut shortlist = (0..rows.div_ceil(ROWS_PER_TASK))
         .into_par_iter()
         .fold(
-            || Shortlist::new(n),
+            || Shortlist::new(n, &bar),
             |mut shortlist, task| {
                 let start = task * ROWS_PER_TASK;
                 let end = (start + ROWS_PER_TASK).min(rows);
@@ -362,7 +407,7 @@ pub(crate) fn nearest(
                 shortlist
             },
         )
-        .reduce(|| Shortlist::new(n), Shortlist::merge);
+        .reduce(|| Shortlist::new(n, &bar), Shortlist::merge);
     shortlist.prune();
     rescore(
         matrix,
@@ -407,7 +452,7 @@ fn first_pass(
     query: &Query,
     allowed: &Bitset,
     rows: std::ops::Range<usize>,
-    shortlist: &mut Shortlist,
+    shortlist: &mut Shortlist<'_>,
 ) {
     let stride = query.codes.len();
     let mut dots = [0i32; 64];
@@ -433,12 +478,17 @@ fn first_pass(
                 }
             }
         }
+        // Nearly all rows fall below the bar, so they are passed over without a call.
+        let threshold = shortlist.threshold();
         for (bit, (scale, dot)) in scales.iter().zip(dots).enumerate() {
-            if word >> bit & 1 == 1 {
-                let approximate = query.scale * scale.scale * dot as f32;
-                shortlist.offer((start + bit) as u32, approximate, query.bound(scale));
+            let approximate = query.scale * scale.scale * dot as f32;
+            let bound = query.bound(scale);
+            if word >> bit & 1 == 0 || approximate + bound < threshold {
+                continue;
             }
+            shortlist.offer((start + bit) as u32, approximate, bound);
         }
+        shortlist.share();
     }
 }
 

@@ -12,6 +12,7 @@
 //! ```
 
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -242,7 +243,10 @@ impl Table {
 
     /// The row of a picture.
     pub(crate) fn find(&self, id: &ContentHash) -> Option<usize> {
-        self.ids().binary_search(&id.0).ok()
+        let ids = self.ids();
+        let near = near(ids, &id.0);
+        let found = ids.get(near.clone())?.binary_search(&id.0).ok()?;
+        Some(near.start + found)
     }
 
     /// The first row whose id is not smaller.
@@ -309,5 +313,58 @@ impl Table {
             }
         };
         columns.allowed(filter, texts, &|row| self.record(row))
+    }
+}
+
+/// A range of sorted ids that holds this one, if any does. Ids are hashes, so where one stands follows from its
+/// first digits to within about the square root of their number; whatever they are, the range is right.
+fn near(ids: &[[u8; 32]], id: &[u8; 32]) -> Range<usize> {
+    let head = id.first_chunk().map_or(0, |head| u64::from_be_bytes(*head));
+    let guess = ((u128::from(head) * ids.len() as u128) >> 64) as usize;
+    let (mut start, mut end) = (guess, guess);
+    let mut step = 32;
+    while start > 0 && ids.get(start).is_none_or(|at| at > id) {
+        start = start.saturating_sub(step);
+        step *= 2;
+    }
+    step = 32;
+    while ids.get(end).is_some_and(|at| at <= id) {
+        end = end.saturating_add(step);
+        step *= 2;
+    }
+    start..end.min(ids.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_found_however_ids_are_spread() {
+        let hashes = |n: u32| (0..n).map(|i| ContentHash::of(&i.to_le_bytes()).0);
+        let low = (0..3000u16).map(|i| {
+            let mut id = [0; 32];
+            id[..2].copy_from_slice(&i.to_be_bytes());
+            id
+        });
+        let high = [[u8::MAX; 32]];
+        let all: [Vec<[u8; 32]>; 5] = [
+            hashes(5000).collect(),
+            low.clone().collect(),
+            low.chain(high).collect(),
+            hashes(1).collect(),
+            Vec::new(),
+        ];
+        for mut ids in all {
+            ids.sort_unstable();
+            let asked = hashes(6000).chain([[0; 32], [u8::MAX; 32], [1; 32]]);
+            for id in ids.clone().into_iter().chain(asked) {
+                let range = near(&ids, &id);
+                let found = ids[range.clone()]
+                    .binary_search(&id)
+                    .map(|at| at + range.start);
+                assert_eq!(found.ok(), ids.binary_search(&id).ok());
+            }
+        }
     }
 }
