@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::error::Result;
 use crate::ops::math::softmax;
-use crate::ops::product::{Matrix, product};
+use crate::ops::product::{Matrix, On, product};
 
 /// `softmax(q kᵀ / sqrt(d) + mask) v` for each head, heads side by side: [B, Tq, D].
 ///
@@ -140,6 +140,7 @@ impl CustomOp3 for Heads {
                         q.matrix(b, &columns),
                         k.matrix(b, &columns).transposed(),
                         scale,
+                        On::ThisThread,
                     );
                     let mask = self
                         .mask
@@ -151,6 +152,7 @@ impl CustomOp3 for Heads {
                         Matrix::rows(scores, queries, keys),
                         v.matrix(b, &columns),
                         1.0,
+                        On::ThisThread,
                     );
                 },
             );

@@ -1,10 +1,13 @@
 //! `y = x Wᵀ + b`, and what follows it at once.
 
-use candle_core::{CpuStorage, D, Device, InplaceOp2, InplaceOp3, Layout, Tensor};
+use candle_core::{
+    CpuStorage, CustomOp2, D, DType, Device, InplaceOp2, InplaceOp3, Layout, Shape, Tensor,
+};
 use rayon::prelude::*;
 
 use crate::checkpoint::weights::Scope;
 use crate::error::Result;
+use crate::ops::product::{Matrix, On, product};
 use crate::ops::{Activation, values};
 
 /// What follows a linear layer.
@@ -59,10 +62,12 @@ impl Linear {
             *last = self.weight.dim(0)?;
         }
         let inputs = x.dim(D::Minus1)?;
-        let y = x
-            .reshape(((), inputs))?
-            .matmul(&self.weight.t()?)?
-            .reshape(shape)?;
+        let rows = x.reshape(((), inputs))?;
+        let y = match (x.device(), x.dtype()) {
+            (Device::Cpu, DType::F32) => rows.apply_op2_no_bwd(&self.weight, &Product)?,
+            _ => rows.matmul(&self.weight.t()?)?,
+        };
+        let y = y.reshape(shape)?;
         match (&self.bias, x.device()) {
             // `y` is new and nobody else's, so what follows can be done in it, in one pass.
             (Some(bias), Device::Cpu) => {
@@ -89,6 +94,36 @@ fn plain(y: Tensor, bias: Option<&Tensor>, then: Then<'_>) -> Result<Tensor> {
         Then::Nothing => Ok(y),
         Then::Activate(activation) => activation.forward(&y),
         Then::Add(residual) => Ok((y + residual)?),
+    }
+}
+
+/// `x Wᵀ`, [n, in] with [out, in]. candle's own product is the same arithmetic, but reads /proc/cpuinfo each
+/// time to know how many threads there are, which costs a small model as much as the product itself; and it
+/// does not know of the pool that it is called in.
+struct Product;
+
+impl CustomOp2 for Product {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (rows, inputs) = x_layout.shape().dims2()?;
+        let (outputs, same) = weight_layout.shape().dims2()?;
+        if inputs != same {
+            candle_core::bail!("{inputs} inputs for weights of {same}");
+        }
+        let x = Matrix::rows(values(x, x_layout)?, rows, inputs);
+        let weight = Matrix::rows(values(weight, weight_layout)?, outputs, inputs);
+        let mut y = vec![0.0; rows * outputs];
+        product(&mut y, x, weight.transposed(), 1.0, On::ThePool);
+        Ok((CpuStorage::F32(y), Shape::from((rows, outputs))))
     }
 }
 

@@ -1,4 +1,4 @@
-//! A product of matrices that stand anywhere in memory, on the calling thread.
+//! A product of matrices that stand anywhere in memory, on the calling thread or on those of its pool.
 
 /// A view: element (r, c) is `data[r * row_stride + c * column_stride]`.
 #[derive(Clone, Copy)]
@@ -51,12 +51,21 @@ impl<'a> Matrix<'a> {
     }
 }
 
+/// Who computes a product.
+#[derive(Clone, Copy)]
+pub(crate) enum On {
+    /// The calling thread.
+    ThisThread,
+    /// All threads of the pool that the calling thread is in.
+    ThePool,
+}
+
 /// `out = scale a b`, row after row.
 ///
 /// # Panics
 /// When the shapes do not go together.
 #[expect(unsafe_code, reason = "the gemm crate takes pointers and strides")]
-pub(crate) fn product(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, scale: f32) {
+pub(crate) fn product(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, scale: f32, on: On) {
     assert_eq!(a.columns, b.rows, "inner sizes");
     assert_eq!(out.len(), a.rows * b.columns, "size of the result");
     // SAFETY: `Matrix::new` has checked that every element of `a` and `b` is in its slice (transposing swaps
@@ -82,7 +91,10 @@ pub(crate) fn product(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, scale: f32)
             false,
             false,
             false,
-            gemm::Parallelism::None,
+            match on {
+                On::ThisThread => gemm::Parallelism::None,
+                On::ThePool => gemm::Parallelism::Rayon(rayon::current_num_threads()),
+            },
         );
     }
 }
@@ -97,7 +109,10 @@ mod tests {
         let a = Matrix::new(&data[3..], 4, 5, 11, 1);
         let b = Matrix::new(&data[50..], 6, 5, 9, 1).transposed();
         let mut out = vec![f32::NAN; 24];
-        product(&mut out, a, b, 0.5);
+        product(&mut out, a, b, 0.5, On::ThisThread);
+        let mut shared = vec![f32::NAN; 24];
+        product(&mut shared, a, b, 0.5, On::ThePool);
+        assert_eq!(out, shared);
         for r in 0..4 {
             for c in 0..6 {
                 let sum: f32 = (0..5)
