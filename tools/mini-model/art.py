@@ -236,26 +236,56 @@ def changed(job):
 
 def make(processes=2):
     """Draws everything once and keeps it in WORK/art.pkl."""
-    concepts, sprites, copies = read_concepts(), {}, {}
+    concepts, sprites = read_concepts(), {}
     with Pool(processes) as pool:
         for key, a in pool.imap(rasterise, list(sprite_jobs(concepts)), chunksize=32):
             if a is not None:
                 sprites.setdefault(key, []).append(a)
-        taught = common(concepts)
-        jobs = [(key, a, hash1000(key, i)) for key, group in sprites.items() if key[0] in taught and key[1] in TRAIN_STYLES
-                for i, a in enumerate(group)]
+    add_drawn(concepts, sprites)
+    return keep(concepts, sprites, processes)
+
+
+def keep(concepts, sprites, processes):
+    """Adds the changed copies and writes WORK/art.pkl."""
+    copies, taught = {}, common(concepts)
+    drawn = {c["names"][0] for c in concepts if not c["emoji"]}
+    jobs = [(key, a, hash1000(key, i)) for key, group in sprites.items() for i, a in enumerate(group)
+            if key[0] in taught and key[1] in TRAIN_STYLES and concepts[key[0]]["names"][0] not in drawn]
+    with Pool(processes) as pool:
         for key, group in pool.imap(changed, jobs, chunksize=16):
             copies.setdefault(key, []).extend(group)
-    add_drawn(concepts, sprites)
     WORK.mkdir(parents=True, exist_ok=True)
-    with open(WORK / "art.pkl", "wb") as f:
+    with open(WORK / "art.pkl.new", "wb") as f:
         pickle.dump((concepts, sprites, copies), f, protocol=4)
+    os.replace(WORK / "art.pkl.new", WORK / "art.pkl")
     return concepts, sprites, copies
 
 
-def load():
+def pack(path):
+    """The sprites of what is taught as lossless WebP in one file: for a machine without the packages of the art."""
+    concepts, sprites, _ = load()
+    taught, out = common(concepts), {}
+    for key, group in sprites.items():
+        if key[0] in taught:
+            out[key] = []
+            for a in group:
+                b = io.BytesIO()
+                Image.fromarray(a).save(b, "WEBP", lossless=True, quality=90, method=4)
+                out[key].append(b.getvalue())
+    with open(path, "wb") as f:
+        pickle.dump((concepts, out), f, protocol=4)
+
+
+def unpacked(path, processes):
+    with open(path, "rb") as f:
+        concepts, packed = pickle.load(f)
+    picture = lambda b: np.asarray(Image.open(io.BytesIO(b)).convert("RGBA")).copy()
+    return keep(concepts, {key: [picture(b) for b in group] for key, group in packed.items()}, processes)
+
+
+def load(processes=2):
     """Concepts; sprites by (concept, style); changed copies by (concept, style)."""
-    if not (WORK / "art.pkl").exists():
-        return make()
-    with open(WORK / "art.pkl", "rb") as f:
-        return pickle.load(f)
+    if (WORK / "art.pkl").exists():
+        with open(WORK / "art.pkl", "rb") as f:
+            return pickle.load(f)
+    return unpacked(WORK / "art.pack", processes) if (WORK / "art.pack").exists() else make(processes)

@@ -3,6 +3,8 @@ import copy
 import re
 
 from backgrounds import BACKGROUNDS, COLOURS, TEXTURES
+import claims
+from claims import ALIKE_BACKGROUNDS, ALIKE_RELATIONS, SEEN_FROM_THE_OTHER
 import scenes
 
 COLOUR_NAMES = {"grey": ["grey", "gray"], "purple": ["purple", "violet"]}
@@ -39,10 +41,6 @@ RELATION_WORDS = {
     "next to": ["next to", "beside", "by", "near"], "left of": ["to the left of", "left of", "on the left of"],
     "right of": ["to the right of", "right of", "on the right of"], "above": ["above", "over"],
     "in front of": ["in front of"], "behind": ["behind", "in back of"],
-}
-SEEN_FROM_THE_OTHER = {
-    "on": "under", "under": "above", "above": "under", "next to": "next to", "left of": "right of",
-    "right of": "left of", "in front of": "behind", "behind": "in front of",
 }
 OPENINGS = [
     "a photo of ", "a picture of ", "an image of ", "a drawing of ", "an illustration of ", "clip art of ", "photo of ",
@@ -100,12 +98,14 @@ def name(world, x, r):
     return chosen
 
 
-def noun_phrase(world, x, r, colour=False, size=None):
+def noun_phrase(world, x, r, said, colour=False, size=None):
     noun = name(world, x, r)
     adjectives = ""
     if x["col"] and (colour or r.random() < .8):
         adjectives = colour_word(x["col"], r) + " "
+    said.thing(noun, x["col"] if adjectives else None)
     if size and not colour and r.random() < .15:
+        said.exact = said.exact and .5 <= size <= .8
         if size < .5:
             adjectives = r.choice(["small ", "little ", "tiny "]) + adjectives
         elif size > .8:
@@ -133,58 +133,72 @@ def joined(phrases):
     return " and ".join(phrases) if len(phrases) < 3 else ", ".join(phrases[:-1]) + " and " + phrases[-1]
 
 
-def words_only(world, spec, r, where):
+def words_only(world, spec, r, said, where):
     """A query of one to three words."""
     x = spec["objs"][0]
     t = name(world, x, r)
+    said.thing(t, x["col"])
+    said.number = 0
     if x["col"]:
         t = x["col"] + " " + t
+    said.place = None
     if where and spec["bg"][0] == "scene":
+        said.place = claims.place(spec["bg"])
         b = r.choice(SHORT_SCENES[spec["bg"][1]]) + (" night" if spec["bg"][2] else "")
         t = t + " " + b if r.random() < .6 else b + " " + t
     return t
 
 
-def of_one(world, spec, r, must, where, place):
+def of_one(world, spec, r, said, must, where, place):
     x = spec["objs"][0]
-    if not must:
+    if must in ((), ("obj",)):
         form = r.random()
         if form < .12:
-            return words_only(world, spec, r, where), True
+            return words_only(world, spec, r, said, where), True
         if form < .16 and world.concepts[x["c"]]["emoji"]:
             tags = r.choice(world.concepts[x["c"]]["emoji"])[2]
             if tags:
-                return ", ".join([name(world, x, r)] + r.sample(tags, min(len(tags), r.choice([1, 2])))), True
-    t = noun_phrase(world, x, r, colour="col" in must, size=spec.get("size"))
+                said.place, said.exact, said.number = None, False, 0
+                said.thing(name(world, x, r))
+                return ", ".join([said.things[0][0]] + r.sample(tags, min(len(tags), r.choice([1, 2])))), True
     if "count" in must and r.random() < .5:
-        t = "one " + name(world, x, r)
+        said.thing(name(world, x, r))
+        said.number = 1
+        t = "one " + said.things[0][0]
+    else:
+        t = noun_phrase(world, x, r, said, colour="col" in must, size=spec.get("size"))
     posture = ""
     if world.kind[x["c"]] in ("a", "p") and where and spec["bg"][0] == "scene" and r.random() < .3:
+        said.exact = False
         posture = " " + r.choice(POSTURES)
     if where and r.random() < .08:
         return place + ", " + t, False
     return t + posture + (" " + place if where else ""), False
 
 
-def of_several(world, spec, r, must, where, place):
+def of_several(world, spec, r, said, must, where, place):
     x = spec["objs"][0]
-    t = plural(name(world, x, r))
-    if x["col"] and ("col" in must or r.random() < .8):
+    chosen = name(world, x, r)
+    t, coloured = plural(chosen), x["col"] and ("col" in must or r.random() < .8)
+    said.thing(chosen, x["col"] if coloured else None)
+    if coloured:
         t = x["col"] + " " + t
-    number = r.choice(NUMBERS[spec["n"]])
+    number, said.number = r.choice(NUMBERS[spec["n"]]), spec["n"]
     if "count" not in must and r.random() < .12:
+        said.number = claims.SEVERAL
         number = r.choice(["some", "several", "many"]) if spec["n"] > 2 else "some"
     return number + " " + t + (" " + place if where else ""), False
 
 
-def of_pair(world, spec, r, must, where, place):
+def of_pair(world, spec, r, said, must, where, place):
     a, b, relation = spec["objs"][0], spec["objs"][1], spec["rel"]
     if r.random() < .3:
         a, b, relation = b, a, SEEN_FROM_THE_OTHER[relation]
-    first = noun_phrase(world, a, r, colour="col" in must)
-    second = noun_phrase(world, b, r, colour="col" in must)
+    first = noun_phrase(world, a, r, said, colour="col" in must)
+    second = noun_phrase(world, b, r, said, colour="col" in must)
     form = r.random()
     if "rel" in must or form < .72:
+        said.relation = relation
         words = r.choice(RELATION_WORDS[relation])
         if relation == "on" and world.kind[a["c"]] in ("a", "p") and r.random() < .4:
             words = r.choice(ON_POSTURES)
@@ -194,26 +208,29 @@ def of_pair(world, spec, r, must, where, place):
     else:
         t = f"{first} {'and' if form < .9 else 'with'} {second}"
     if where and (spec["bg"][0] == "scene" or r.random() < .4 or "bg" in must):
-        t += " " + place
+        return t + " " + place, False
+    said.place = None
     return t, False
 
 
-def of_mixed(world, spec, r, must, where, place):
+def of_mixed(world, spec, r, said, must, where, place):
     things = spec["objs"][:]
     r.shuffle(things)
     if len(things) > 2 and r.random() < .2 and not must:
         things = things[:2]
-    return joined([noun_phrase(world, x, r, colour="col" in must) for x in things]) + (" " + place if where else ""), False
+    return joined([noun_phrase(world, x, r, said, colour="col" in must) for x in things]) + (" " + place if where else ""), False
 
 
 FORMS = {"single": of_one, "count": of_several, "pair": of_pair, "multi": of_mixed}
 
 
-def caption(world, spec, r, must=()):
-    """One of the many ways to say what is there; `must`: what it may not leave out."""
+def caption(world, spec, r, must=(), said=None):
+    """One of the many ways to say what is there; `must`: what it may not leave out; `said` takes down what it claims."""
+    said = claims.Said() if said is None else said
     place = background_phrase(spec, r)
     where = "bg" in must or bool(place) and r.random() < (.5 if spec["bg"][0] == "scene" else .3)
-    t, bare = FORMS[spec["kind"]](world, spec, r, must, where, place)
+    said.place = claims.place(spec["bg"]) if where else None
+    t, bare = FORMS[spec["kind"]](world, spec, r, said, must, where, place)
     if bare:
         return t
     if r.random() < .22:
@@ -223,39 +240,34 @@ def caption(world, spec, r, must=()):
     return t
 
 
-def full_caption(world, spec):
+def full_caption(world, spec, said=None):
     """Everything that the picture shows, said in one plain way."""
-    def noun(x):
+    said = claims.Said() if said is None else said
+
+    def noun(x, many=False):
         n = world.name(x)
-        return with_article(x["col"] + " " + re.sub(r"^(red|green|blue) ", "", n) if x["col"] else n, n)
+        if x["col"]:
+            n = claims.Words.plain(n)
+        said.thing(n, x["col"])
+        coloured = x["col"] + " " + (plural(n) if many else n) if x["col"] else plural(n) if many else n
+        return coloured if many else with_article(coloured, n)
 
     things, kind = spec["objs"], spec["kind"]
     if kind == "count":
-        colour = things[0]["col"] + " " if things[0]["col"] else ""
-        t = {2: "two", 3: "three", 4: "four"}[spec["n"]] + " " + colour + plural(world.name(things[0]))
+        said.number = spec["n"]
+        t = {2: "two", 3: "three", 4: "four"}[spec["n"]] + " " + noun(things[0], True)
     elif kind == "pair":
+        said.relation = spec["rel"]
         t = f"{noun(things[0])} {RELATION_WORDS[spec['rel']][0]} {noun(things[1])}"
     else:
         t = joined([noun(x) for x in things])
     what, which, night = spec["bg"]
+    if what == "noise":
+        return t
+    said.place = claims.place(spec["bg"])
     if what == "scene":
         return f"{t} {BACKGROUNDS[which][0]}" + (" at night" if night else "")
-    if what in ("plain", "gradient"):
-        return f"{t} on {article(which)} {which} background"
-    return f"{t} {TEXTURES[which][0]}" if what == "texture" else t
-
-
-# What may be taken for one another is no negative.
-ALIKE_BACKGROUNDS = [
-    {"lake", "underwater"}, {"night", "space"}, {"sky", "blue"}, {"snow", "white"}, {"night", "black"},
-    {"space", "black"}, {"beach", "desert"}, {"beach", "lake"}, {"grass", "mountains"},
-]
-ALIKE_RELATIONS = {
-    "on": ["above", "on"], "above": ["on", "above"], "under": ["under"], "next to": ["next to", "left of", "right of"],
-    "left of": ["left of", "next to"], "right of": ["right of", "next to"],
-    "in front of": ["in front of", "on", "under", "above", "next to"],
-    "behind": ["behind", "on", "under", "above", "next to"],
-}
+    return f"{t} on {article(which)} {which} background" if what in ("plain", "gradient") else f"{t} {TEXTURES[which][0]}"
 
 
 def change(world, s, what, r):
@@ -268,9 +280,11 @@ def change(world, s, what, r):
         if c in {y["c"] for y in things} or names[0] & names[1]:
             return None
         x["c"] = c
+        if (c, x["st"]) not in world.sprites:
+            x["st"] = r.choice(world.styles[c])
         if world.is_shape[c] and not x["col"]:
             x["col"] = r.choice(list(COLOURS))
-        return ()
+        return ("obj",)
     if what == "bg":
         old = s["bg"]
         new = scenes.background(r, .5 if old[0] == "plain" else .2)
@@ -286,7 +300,7 @@ def change(world, s, what, r):
     if what == "count":
         n = r.choice([i for i in (1, 2, 3, 4) if i != s.get("n", 1)])
         if n == 1:
-            s["kind"], s["size"] = "single", None
+            s["kind"], s["size"] = "single", r.uniform(.4, .8)
         else:
             s["kind"] = "count"
         s["n"] = n
@@ -300,23 +314,30 @@ def change(world, s, what, r):
     return ("rel",)
 
 
-def negatives(world, spec, r, n=3):
-    """(caption, what was changed): false for this picture, and only just."""
-    out = []
-    for _ in range(30):
-        if len(out) == n:
-            break
-        choice = ["obj", "obj"]
-        if spec["bg"][0] in ("plain", "scene"):
-            choice.append("bg")
-        if any(x["col"] for x in spec["objs"]):
-            choice.append("col")
-        choice += {"count": ["count", "count"], "single": ["count"], "pair": ["rel", "swap", "rel", "swap"]}.get(spec["kind"], [])
-        what = r.choice(choice)
-        s = copy.deepcopy(spec)
+def changes(spec):
+    """What may be changed in a spec; what stands there more often is changed more often."""
+    out = ["obj", "obj"]
+    if spec["bg"][0] in ("plain", "scene"):
+        out.append("bg")
+    if any(x["col"] for x in spec["objs"]):
+        out.append("col")
+    return out + {"count": ["count", "count"], "single": ["count"], "pair": ["rel", "swap", "rel", "swap", "swap"]}.get(spec["kind"], [])
+
+
+def changed(world, spec, r, keep=lambda spec: True):
+    """(the spec with one thing changed, what its caption must say, what was changed); None if no try succeeds."""
+    for _ in range(10):
+        what, s = r.choice(changes(spec)), copy.deepcopy(spec)
         must = change(world, s, what, r)
-        if must is not None:
-            out.append((caption(world, s, r, must), what))
-    while len(out) < n:
-        out.append((caption(world, scenes.spec(world, r), r), "random"))
+        if must is not None and keep(s):
+            return s, must, what
+
+
+def negatives(world, spec, r, n=3):
+    """(caption, what was changed, what it claims): false for this picture, and only just."""
+    out = []
+    for _ in range(n):
+        s, must, what = changed(world, spec, r) or (scenes.spec(world, r), (), "random")
+        said = claims.Said()
+        out.append((caption(world, s, r, must, said), what, said))
     return out

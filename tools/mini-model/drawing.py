@@ -48,7 +48,7 @@ class Scene:
         self.world, self.spec, self.r = world, spec, r
         self.q = min(w, h)
         self.offset = (w - self.q) // 2, (h - self.q) // 2
-        self.placed = []  # (sprite, x, y), those behind first
+        self.placed = []  # (thing, sprite, x, y), those behind first
 
     def sprite(self, x, size, turn=12):
         """RGBA picture of a thing whose longest side is `size` pixels."""
@@ -63,8 +63,8 @@ class Scene:
             im = im.transpose(Image.FLIP_LEFT_RIGHT)
         return im.rotate(r.uniform(-turn, turn), Image.BICUBIC, expand=True) if turn else im
 
-    def centre(self, sprite, x, y):
-        self.placed.append((sprite, x * self.q - sprite.width / 2, y * self.q - sprite.height / 2))
+    def centre(self, thing, sprite, x, y):
+        self.placed.append((thing, sprite, x * self.q - sprite.width / 2, y * self.q - sprite.height / 2))
 
     def one(self):
         r, spec = self.r, self.spec
@@ -73,14 +73,14 @@ class Scene:
         margin = size / 2 * .92
         if spec.get("easy"):
             margin = .5 - (.5 - margin) * .35
-        self.centre(s, r.uniform(margin, 1 - margin), r.uniform(margin, 1 - margin))
+        self.centre(spec["objs"][0], s, r.uniform(margin, 1 - margin), r.uniform(margin, 1 - margin))
 
     def several(self):
-        r, n = self.r, self.spec["n"]
+        r, n, thing = self.r, self.spec["n"], self.spec["objs"][0]
         size = {2: .44, 3: .36, 4: .34}[n] * r.uniform(.85, 1.08)
         for x, y in r.choice(ROWS[n]):
-            s = self.sprite(self.spec["objs"][0], size * self.q * r.uniform(.92, 1.05))
-            self.centre(s, x + r.uniform(-.04, .04), y + r.uniform(-.05, .05))
+            s = self.sprite(thing, size * self.q * r.uniform(.92, 1.05))
+            self.centre(thing, s, x + r.uniform(-.04, .04), y + r.uniform(-.05, .05))
 
     def mixed(self):
         r, things = self.r, self.spec["objs"]
@@ -89,7 +89,7 @@ class Scene:
         r.shuffle(places)
         for thing, (x, y) in zip(things, places):
             s = self.sprite(thing, size * self.q * r.uniform(.82, 1.08))
-            self.centre(s, x + r.uniform(-.03, .03), y + r.uniform(-.03, .03))
+            self.centre(thing, s, x + r.uniform(-.03, .03), y + r.uniform(-.03, .03))
 
     def stacked(self, upper, lower, gap):
         """One over the other: sitting on it when there is no gap."""
@@ -101,7 +101,7 @@ class Scene:
         top, middle = max(0, (q - total) * r.uniform(.25, .75)), q * r.uniform(.42, .58)
         y = top + above.height + gap * q - below.height * seat
         aside = r.uniform(-.15, .15) * below.width
-        self.placed += [(below, middle - below.width / 2, y), (above, middle - above.width / 2 + aside, top)]
+        self.placed += [(lower, below, middle - below.width / 2, y), (upper, above, middle - above.width / 2 + aside, top)]
 
     def under(self, a, b):
         r, q = self.r, self.q
@@ -109,9 +109,9 @@ class Scene:
             return self.stacked(b, a, r.uniform(.02, .08))
         over, below = self.sprite(b, r.uniform(.6, .78) * q, 3), self.sprite(a, r.uniform(.28, .38) * q, 5)
         middle, y = q * r.uniform(.45, .55), q * r.uniform(.2, .4)
-        self.placed.append((over, middle - over.width / 2, y))
+        self.placed.append((b, over, middle - over.width / 2, y))
         floor = y + max(over.height * .3, over.height - below.height)
-        self.placed.append((below, middle - below.width / 2 + r.uniform(-.06, .06) * q, floor))
+        self.placed.append((a, below, middle - below.width / 2 + r.uniform(-.06, .06) * q, floor))
 
     def side_by_side(self, a, b, relation):
         r, q = self.r, self.q
@@ -123,14 +123,14 @@ class Scene:
         for thing, size, x in zip((a, b), sizes, at):
             s = self.sprite(thing, size * q, 8)
             y = floor - s.height / q / 2 if floor else r.uniform(.35, .65)
-            self.centre(s, x, max(y, .2))
+            self.centre(thing, s, x, max(y, .2))
 
     def overlapping(self, front, back):
         r, q = self.r, self.q
         far, near = self.sprite(back, r.uniform(.6, .75) * q, 5), self.sprite(front, r.uniform(.38, .48) * q, 6)
         x, y = r.uniform(.42, .58), r.uniform(.38, .46)
-        self.centre(far, x, y)
-        self.centre(near, x + r.choice([-1, 1]) * r.uniform(.06, .2),
+        self.centre(back, far, x, y)
+        self.centre(front, near, x + r.choice([-1, 1]) * r.uniform(.06, .2),
                     min(.95 - near.height / q / 2, y + r.uniform(.2, .28)))
 
     def pair(self):
@@ -150,7 +150,7 @@ class Scene:
 
     def onto(self, im):
         shadow = self.r.random() < .15
-        for s, x, y in self.placed:
+        for _, s, x, y in self.placed:
             x, y = int(round(x + self.offset[0])), int(round(y + self.offset[1]))
             if shadow:
                 dark = Image.new("RGBA", s.size, (0, 0, 0, 0))
@@ -160,14 +160,24 @@ class Scene:
             im.paste(s, (x, y), s)
         return im
 
+    def map(self, w, h, cell):
+        """Which thing of the spec, from 1 on, is seen in each cell; 0 is the background."""
+        im = Image.new("L", (w, h), 0)
+        for thing, s, x, y in self.placed:
+            number = next(i for i, known in enumerate(self.spec["objs"], 1) if known is thing)
+            place = int(round(x + self.offset[0])), int(round(y + self.offset[1]))
+            im.paste(number, place, s.getchannel("A").point(lambda v: 255 * (v > 127)))
+        return np.asarray(im)[cell // 2::cell, cell // 2::cell]
 
-def draw(world, spec, w=SIDE, h=SIDE, bank=True):
-    """The picture of a spec; the same spec gives the same picture but for the banked backgrounds."""
+
+def draw(world, spec, w=SIDE, h=SIDE, bank=True, cell=0):
+    """The picture of a spec; the same spec gives the same picture but for the banked backgrounds. With `cell`, the side of
+    a cell in pixels, also the map of its things."""
     r = random.Random(spec["seed"])
     im = backgrounds.draw(spec["bg"], w, h, r, bank).convert("RGB")
     s = Scene(world, spec, w, h, r)
     {"single": s.one, "count": s.several, "pair": s.pair, "multi": s.mixed}[spec["kind"]]()
-    return s.onto(im)
+    return (s.onto(im), s.map(w, h, cell)) if cell else s.onto(im)
 
 
 def spoiled(im, r):

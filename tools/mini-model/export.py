@@ -1,11 +1,12 @@
 """Writes a model folder from a training file, and the reference tensors that transformers computes with it."""
 import json
+import os
 import shutil
 from pathlib import Path
 
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoTokenizer,
     BridgeTowerForContrastiveLearning,
@@ -31,12 +32,39 @@ def alive(fields):
     return {k: alive(v) if isinstance(v, dict) else v for k, v in fields.items() if k not in DEAD and v is not None}
 
 
-def write_model(name, folder):
-    """models/mini of WORK/NAME.pt: the averaged weights as f16, configuration, tokenizer."""
+def of_model(average):
+    """The weights of the model among those of training."""
+    return {k.removeprefix("mini."): v.float().cpu().contiguous() for k, v in average.items() if k.startswith("mini.")}
+
+
+def write_weights(average, folder, part=14 << 20):
+    """model.safetensors in f16, and average-N.safetensors in f32, each at most `part` bytes large."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    average = torch.load(art.WORK / f"{name}.pt", weights_only=True)["average"]
-    weights = {k.removeprefix("mini."): v.half().contiguous() for k, v in average.items() if k.startswith("mini.")}
+    weights, parts, size = of_model(average), [{}], 0
+    for k, v in weights.items():
+        size += v.nbytes
+        if size > part:
+            parts.append({})
+            size = v.nbytes
+        parts[-1][k] = v
+    files = {f"average-{i}.safetensors": p for i, p in enumerate(parts, 1)}
+    files["model.safetensors"] = {k: v.half() for k, v in weights.items()}
+    for name, tensors in files.items():
+        save_file(tensors, folder / f"{name}.new", metadata={"format": "pt"})
+        os.replace(folder / f"{name}.new", folder / name)
+
+
+def write_model(name, folder):
+    """models/mini of WORK/NAME.pt, or of the folder that train.py --out wrote: the averaged weights as f16,
+    configuration, tokenizer."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if Path(name).is_dir():
+        weights = load_file(Path(name) / "model.safetensors")
+    else:
+        average = torch.load(art.WORK / f"{name}.pt", weights_only=True, map_location="cpu")["average"]
+        weights = {k: v.half() for k, v in of_model(average).items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     c = model.config(weights["mlm_score.decoder.weight"].shape[0])
     c.architectures, c.dtype = ["BridgeTowerForContrastiveLearning"], "float16"

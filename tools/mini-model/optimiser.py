@@ -1,11 +1,7 @@
-"""Orthogonalised momentum (Muon) for the hidden matrices, AdamW for everything else.
-
-The processes see the same gradients; each orthogonalises its share of the matrices and they exchange the results.
-"""
+"""Orthogonalised momentum (Muon) for the hidden matrices, AdamW for everything else."""
 import math
 
 import torch
-import torch.distributed as dist
 
 HIDDEN = ("resblocks", "encoder.layer", "cross_modal_text_layers", "cross_modal_image_layers")
 PATCH_RATE = .07  # whitened at the start already: larger steps undo that
@@ -24,10 +20,9 @@ def orthogonalised(x):
 
 
 class Optimiser:
-    """For named parameters whose .grad is the same in all processes."""
+    """Parameters without a gradient stay as they are."""
 
-    def __init__(self, net, rank, world):
-        self.rank, self.world = rank, world
+    def __init__(self, net):
         hidden, decayed, rest, patch = [], [], [], []
         for name, p in net.named_parameters():
             if "patch_embedding" in name:
@@ -45,43 +40,31 @@ class Optimiser:
         shapes = {}
         for i, p in enumerate(hidden):
             shapes.setdefault(tuple(p.shape), []).append(i)
-        self.share = [group[rank::world] for group in shapes.values()]
-        self.flat = torch.zeros(sum(p.numel() for p in hidden), dtype=torch.bfloat16)
-        parts = self.flat.split([p.numel() for p in hidden])
-        self.updates = [part.view_as(p) for part, p in zip(parts, hidden)]
+        self.shapes = list(shapes.values())
 
     @torch.no_grad()
     def step(self, rate):
         for group in self.adam.param_groups:
             group["lr"] = rate * group["part"]
         self.adam.step()
-        self.flat.zero_()
-        for group in self.share:
+        for group in self.shapes:
             group = [i for i in group if self.hidden[i].grad is not None]
             if not group:
                 continue
-            gradients = [self.hidden[i].grad for i in group]
-            x = torch.stack([g.add(self.momentum[i].mul_(MOMENTUM).add_(g), alpha=MOMENTUM)
-                             for i, g in zip(group, gradients)])
+            params, gradients = [self.hidden[i] for i in group], [self.hidden[i].grad for i in group]
+            momentum = [self.momentum[i] for i in group]
+            torch._foreach_mul_(momentum, MOMENTUM)
+            torch._foreach_add_(momentum, gradients)
+            x = torch.stack(torch._foreach_add(gradients, momentum, alpha=MOMENTUM))
             shape = x.shape[1:]
+            longest = max(shape)
             if shape[0] == 3 * shape[1]:  # queries, keys and values are three matrices
-                x = x.view(-1, shape[1], shape[1])
-            for i, update in zip(group, orthogonalised(x).reshape(len(group), *shape)):
-                self.updates[i].copy_(update)
-        if self.world > 1:
-            dist.all_reduce(self.flat)
-        for p, update in zip(self.hidden, self.updates):
-            if p.grad is not None:
-                longest = p.shape[1] if p.shape[0] == 3 * p.shape[1] else max(p.shape)
-                p.mul_(1 - rate * DECAY).add_(update.float(), alpha=-rate * .2 * math.sqrt(longest))
+                x, longest = x.view(-1, shape[1], shape[1]), shape[1]
+            update = orthogonalised(x).reshape(len(group), *shape).float()
+            torch._foreach_mul_(params, 1 - rate * DECAY)
+            torch._foreach_add_(params, list(update.unbind()), alpha=-rate * .2 * math.sqrt(longest))
 
     def state(self):
-        """All of it on every process: each knows only the momentum of its share."""
-        if self.world > 1:
-            shared = {i for group in self.share for i in group}
-            for i, m in enumerate(self.momentum):
-                m.mul_(float(i in shared))
-                dist.all_reduce(m)
         return dict(adam=self.adam.state_dict(), momentum=self.momentum)
 
     def load(self, state):

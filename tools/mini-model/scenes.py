@@ -19,8 +19,8 @@ KEPT_APART = {"cat", "couch"}
 class World:
     """The concepts that are taught, how often each is drawn, and the art."""
 
-    def __init__(self):
-        self.concepts, self.sprites, self.copies = art.load()
+    def __init__(self, processes=2):
+        self.concepts, self.sprites, self.copies = art.load(processes)
         taught = art.common(self.concepts)
         names = [c["names"][0] for c in self.concepts]
         self.kind = ["".join(k for k in c["kinds"] if k != "t") for c in self.concepts]

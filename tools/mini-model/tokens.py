@@ -1,23 +1,27 @@
 """The tokenizer: byte-level BPE with RoBERTa's special tokens; lower case and the space before are inside tokenizer.json."""
 import json
-import pickle
+import random
 
+import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 import art
 import captions
+import scenes
 
 ENTRIES = 4000
+LENGTH = 24  # ids of a caption, at most
+PAD = 1
 FOLDER = art.WORK / "tok"
 
 
-def texts():
+def texts(world):
     """Captions as they are learnt, and the names and keywords of everything, so that unknown words split sensibly."""
-    with open(art.WORK / "train.pkl", "rb") as f:
-        for true, false, _, _ in pickle.load(f)[:40_000]:
-            yield from true
-            yield from (t for t, _ in false)
-    for concept in art.load()[0]:
+    r = random.Random(31)
+    for _ in range(40_000):
+        spec = scenes.spec(world, r)
+        yield from (captions.caption(world, spec, r) for _ in range(7))
+    for concept in world.concepts:
         for name in concept["names"]:
             yield from ["a " + name, captions.plural(name)] * 4
         for _, label, tags in concept["emoji"]:
@@ -27,12 +31,12 @@ def texts():
         yield " ".join(emoji.get("tags", []))
 
 
-def learn():
+def learn(world):
     t = Tokenizer(models.BPE(unk_token="<unk>"))
     t.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=True)
     t.decoder = decoders.ByteLevel()
-    t.train_from_iterator(texts(), trainers.BpeTrainer(
+    t.train_from_iterator(texts(world), trainers.BpeTrainer(
         vocab_size=ENTRIES - 1, min_frequency=2, special_tokens=["<s>", "<pad>", "</s>", "<unk>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
     t.add_special_tokens([AddedToken("<mask>", lstrip=True, special=True, normalized=False)])
@@ -50,3 +54,12 @@ def learn():
 
 def load():
     return Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
+
+
+def ids_of(tokenizer, texts):
+    """int16 [n, LENGTH], padded"""
+    tokenizer.enable_truncation(LENGTH)
+    out = np.full((len(texts), LENGTH), PAD, np.int16)
+    for row, e in zip(out, tokenizer.encode_batch(texts)):
+        row[:len(e.ids)] = e.ids
+    return out
