@@ -276,11 +276,17 @@ def pack(path):
         pickle.dump((concepts, out), f, protocol=4)
 
 
+def decoded(job):
+    key, group = job
+    return key, [np.asarray(Image.open(io.BytesIO(b)).convert("RGBA")).copy() for b in group]
+
+
 def unpacked(path, processes):
     with open(path, "rb") as f:
         concepts, packed = pickle.load(f)
-    picture = lambda b: np.asarray(Image.open(io.BytesIO(b)).convert("RGBA")).copy()
-    return keep(concepts, {key: [picture(b) for b in group] for key, group in packed.items()}, processes)
+    with Pool(processes) as pool:
+        sprites = dict(pool.imap(decoded, packed.items(), chunksize=16))
+    return keep(concepts, sprites, processes)
 
 
 def load(processes=2):

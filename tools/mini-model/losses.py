@@ -188,8 +188,8 @@ class Losses:
         pair = sum(F.cross_entropy(pe @ e.detach().float().t() * scale.detach(), own) for e in (te[:n], ve)) / 2
         says = kinds(d)
         share = lambda k, yes: ((says[k] > 0) * yes[k]).float().sum() / yes[k].sum().clamp(min=1)
-        self.log(itm=itm, rank=rank, pair=pair, own=share("own", right), named=share("named", right),
-                 **{"not_" + k: 1 - share(k, wrong) for k in ("made", "text", "picture", "beside", "other", "any")})
+        self.log(itm=itm, rank=rank, pair=pair, yes_own=share("own", right), yes_named=share("named", right),
+                 **{"no_" + k: 1 - share(k, wrong) for k in ("made", "text", "picture", "beside", "other", "any")})
         return itm + .2 * rank + .05 * pair
 
     def masked_words(self, own, v):

@@ -15,6 +15,8 @@ import json
 import os
 import pickle
 import random
+import signal
+import sys
 from multiprocessing import Pool
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes enough
@@ -196,6 +198,7 @@ def main():
     a.add_argument("--processes", type=int, default=2)
     a.add_argument("--scale", type=float, default=1.0, help="part of the training pictures that is drawn")
     A = a.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # by way of the pool, which ends its processes
     world = chunk.world = scenes.World(A.processes)
     if not (tokens.FOLDER / "tokenizer.json").exists():
         tokens.learn(world)
