@@ -1,25 +1,31 @@
-//! Where a model runs; decided once, when it is loaded.
+//! Where a model runs and with which numbers; decided once, when it is loaded.
 
 use candle_core::Device;
 
 use crate::error::{Error, Result};
+use crate::precision::Precision;
 
-/// The device that tensors live on.
+/// The device that tensors live on, and what they are made of.
 #[derive(Clone, Debug)]
 pub struct Exec {
     /// Where tensors live.
     pub device: Device,
+    /// What they are made of; on a GPU never `Auto`.
+    pub precision: Precision,
 }
 
 impl Exec {
-    /// The processor, which every build has.
+    /// The processor, which every build has, in f32.
     pub fn cpu() -> Self {
         Self {
             device: Device::Cpu,
+            precision: Precision::F32,
         }
     }
 
     /// `auto` (the first accelerator this build can use, else the processor), `cpu`, `cuda[:N]`, `metal[:N]`.
+    ///
+    /// The precision is `Auto` until [`Exec::with_precision`] says more.
     ///
     /// # Errors
     /// A device that this build or machine does not have.
@@ -42,7 +48,32 @@ impl Exec {
             "metal" => Device::new_metal(ordinal).map_err(|cause| not_there(device, &cause))?,
             _ => return Err(unknown(device)),
         };
-        Ok(Self { device })
+        Self {
+            device,
+            precision: Precision::Auto,
+        }
+        .with_precision(Precision::Auto)
+    }
+
+    /// The same device with these numbers. On CUDA `Auto` is bf16; on Metal, where its loss has not been
+    /// measured, f32; on the processor it is settled by the model that is loaded.
+    ///
+    /// # Errors
+    /// int8 on a GPU.
+    pub fn with_precision(self, precision: Precision) -> Result<Self> {
+        let precision = match (&self.device, precision) {
+            (Device::Cpu, _) => precision,
+            (_, Precision::Int8) => {
+                return Err(Error::Usage(format!(
+                    "precision `int8` is for the processor alone; with device `{}` use bf16, f32 or auto",
+                    self.name()
+                )));
+            }
+            (Device::Cuda(_), Precision::Auto) => Precision::Bf16,
+            (Device::Metal(_), Precision::Auto) => Precision::F32,
+            _ => precision,
+        };
+        Ok(Self { precision, ..self })
     }
 
     /// `cpu`, `cuda` or `metal`.
@@ -79,6 +110,14 @@ mod tests {
     fn auto_and_cpu_always_work() {
         assert!(Exec::parse("auto").is_ok());
         assert_eq!(Exec::parse("cpu").unwrap().name(), "cpu");
+    }
+
+    #[test]
+    fn the_processor_takes_every_precision_as_it_is() {
+        for precision in Precision::ALL {
+            let exec = Exec::cpu().with_precision(precision).unwrap();
+            assert_eq!(exec.precision, precision);
+        }
     }
 
     #[test]

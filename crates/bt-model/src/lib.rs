@@ -20,6 +20,7 @@ mod learn;
 mod model;
 mod ops;
 mod pixels;
+mod precision;
 mod probe;
 mod resize;
 mod token_batch;
@@ -42,5 +43,6 @@ pub use learn::{LearnEvent, LearnOptions, Learnt, ReadPicture, Recall, learn_hea
 pub use model::{BridgeTower, Fused, ImageStates, Need, TextStates};
 pub use ops::Activation;
 pub use pixels::{Fit, ImageProcessor, Pixels, Window};
+pub use precision::Precision;
 pub use probe::{Probe, Stage};
 pub use token_batch::TokenBatch;
