@@ -1,95 +1,22 @@
-//! Activation functions, by the names that config.json gives them.
+//! Activation functions of tensors.
 
 use candle_core::Tensor;
-use serde::Serialize;
 
 use crate::error::Result;
-use crate::ops::math::{erf, exp, sigmoid};
+use crate::kernels::Activation;
 
-/// An activation function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Activation {
-    /// `x Φ(x)`, by the error function.
-    Gelu,
-    /// GELU by its tanh approximation.
-    GeluTanh,
-    /// `x sigmoid(1.702 x)`.
-    QuickGelu,
-    /// `max(x, 0)`.
-    Relu,
-    /// `x sigmoid(x)`.
-    Silu,
-    /// `tanh(x)`.
-    Tanh,
-    /// `1 / (1 + exp(-x))`.
-    Sigmoid,
-    /// `x`.
-    Linear,
-}
-
-impl Activation {
-    /// The names that [`Activation::by_name`] knows.
-    pub(crate) const NAMES: &'static str = "gelu, gelu_python, gelu_new, gelu_fast, gelu_pytorch_tanh, quick_gelu, \
-         relu, silu, swish, tanh, sigmoid, linear";
-
-    /// The function that transformers' ACT2FN has under this name.
-    pub(crate) fn by_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "gelu" | "gelu_python" => Self::Gelu,
-            "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" => Self::GeluTanh,
-            "quick_gelu" => Self::QuickGelu,
-            "relu" => Self::Relu,
-            "silu" | "swish" => Self::Silu,
-            "tanh" => Self::Tanh,
-            "sigmoid" => Self::Sigmoid,
-            "linear" => Self::Linear,
-            _ => return None,
-        })
-    }
-
-    /// Elementwise, on any device.
-    pub(crate) fn forward(self, x: &Tensor) -> Result<Tensor> {
-        Ok(match self {
-            Self::Gelu => x.gelu_erf()?,
-            Self::GeluTanh => x.gelu()?,
-            Self::QuickGelu => (x * candle_nn::ops::sigmoid(&(x * 1.702)?)?)?,
-            Self::Relu => x.relu()?,
-            Self::Silu => x.silu()?,
-            Self::Tanh => x.tanh()?,
-            Self::Sigmoid => candle_nn::ops::sigmoid(x)?,
-            Self::Linear => x.clone(),
-        })
-    }
-
-    /// The same on the processor, in place: loops that compilers turn into vector instructions.
-    pub(crate) fn apply(self, values: &mut [f32]) {
-        /// sqrt(2 / pi).
-        const FACTOR: f32 = 0.797_884_6;
-        match self {
-            Self::Gelu => each(values, |x| {
-                0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
-            }),
-            // 0.5 (1 + tanh u) is sigmoid(2 u).
-            Self::GeluTanh => each(values, |x| {
-                x * sigmoid(2.0 * FACTOR * x * (1.0 + 0.044715 * x * x))
-            }),
-            Self::QuickGelu => each(values, |x| x * sigmoid(1.702 * x)),
-            Self::Relu => each(values, |x| if x < 0.0 { 0.0 } else { x }),
-            Self::Silu => each(values, |x| x * sigmoid(x)),
-            Self::Tanh => each(values, f32::tanh),
-            Self::Sigmoid => each(values, |x| 1.0 / (1.0 + exp(-x))),
-            Self::Linear => {}
-        }
-    }
-}
-
-#[inline(always)]
-fn each(values: &mut [f32], f: impl Fn(f32) -> f32) {
-    for value in values {
-        *value = f(*value);
-    }
+/// Elementwise, on any device.
+pub(crate) fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
+    Ok(match activation {
+        Activation::Gelu => x.gelu_erf()?,
+        Activation::GeluTanh => x.gelu()?,
+        Activation::QuickGelu => (x * candle_nn::ops::sigmoid(&(x * 1.702)?)?)?,
+        Activation::Relu => x.relu()?,
+        Activation::Silu => x.silu()?,
+        Activation::Tanh => x.tanh()?,
+        Activation::Sigmoid => candle_nn::ops::sigmoid(x)?,
+        Activation::Linear => x.clone(),
+    })
 }
 
 #[cfg(test)]
@@ -107,7 +34,7 @@ mod tests {
         let tensor = Tensor::new(xs.as_slice(), &Device::Cpu).unwrap();
         for name in Activation::NAMES.split(", ").map(str::trim) {
             let activation = Activation::by_name(name).unwrap();
-            let plain: Vec<f32> = activation.forward(&tensor).unwrap().to_vec1().unwrap();
+            let plain: Vec<f32> = activate(&tensor, activation).unwrap().to_vec1().unwrap();
             let mut fast = xs.clone();
             activation.apply(&mut fast);
             for ((x, plain), fast) in xs.iter().zip(plain).zip(fast) {

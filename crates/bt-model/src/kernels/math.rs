@@ -58,6 +58,7 @@ pub(crate) fn erf(x: f32) -> f32 {
 
 /// `softmax(row + bias)` in place. A row whose every column is masked becomes a mean over all, as it does in
 /// the plain form.
+#[inline(always)]
 pub(crate) fn softmax(row: &mut [f32], bias: Option<&[f32]>) {
     if let Some(bias) = bias {
         for (value, bias) in row.iter_mut().zip(bias) {

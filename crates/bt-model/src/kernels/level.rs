@@ -1,0 +1,157 @@
+//! Which vector instructions there are, and compiling a loop for each. What is computed is not known here.
+
+use std::sync::OnceLock;
+
+/// What a processor can do, from least to most. A level that was asked for and is not there counts as the
+/// best one below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    /// Whatever the compiler makes of plain Rust for the oldest processor of the kind.
+    Portable,
+    /// AVX2 and FMA.
+    Avx2,
+    /// AVX2 with 8-bit dot products.
+    AvxVnni,
+    /// AVX-512 with 8-bit dot products.
+    Avx512,
+    /// The same with bfloat16 dot products.
+    Avx512Bf16,
+    /// The same with matrix tiles for both.
+    Amx,
+}
+
+/// The environment variable that names the level to use at most: for tests, and to find a fault.
+const VARIABLE: &str = "BT_CPU";
+
+impl Level {
+    const NAMES: [(&'static str, Self); 6] = [
+        ("portable", Self::Portable),
+        ("avx2", Self::Avx2),
+        ("avx-vnni", Self::AvxVnni),
+        ("avx512", Self::Avx512),
+        ("avx512-bf16", Self::Avx512Bf16),
+        ("amx", Self::Amx),
+    ];
+
+    /// The best that this processor has, or that BT_CPU allows.
+    pub(crate) fn best() -> Self {
+        static BEST: OnceLock<Level> = OnceLock::new();
+        *BEST.get_or_init(|| {
+            let asked = std::env::var(VARIABLE).unwrap_or_default();
+            let most = Self::NAMES
+                .iter()
+                .find(|(name, _)| *name == asked)
+                .map_or(Self::Amx, |(_, level)| *level);
+            Self::available()
+                .into_iter()
+                .filter(|level| *level <= most)
+                .next_back()
+                .unwrap_or(Self::Portable)
+        })
+    }
+
+    /// All that this processor has, from least to most.
+    pub(crate) fn available() -> Vec<Self> {
+        Self::NAMES
+            .into_iter()
+            .map(|(_, level)| level)
+            .filter(|level| level.is_there())
+            .collect()
+    }
+
+    /// `portable`, `avx2`, `avx-vnni`, `avx512`, `avx512-bf16` or `amx`.
+    pub(crate) fn name(self) -> &'static str {
+        Self::NAMES[self as usize].0
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn is_there(self) -> bool {
+        self == Self::Portable
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn is_there(self) -> bool {
+        match self {
+            Self::Portable => true,
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Self::AvxVnni => Self::Avx2.is_there() && is_x86_feature_detected!("avxvnni"),
+            Self::Avx512 => {
+                Self::Avx2.is_there()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512vnni")
+            }
+            Self::Avx512Bf16 => Self::Avx512.is_there() && is_x86_feature_detected!("avx512bf16"),
+            Self::Amx => Self::Avx512Bf16.is_there() && super::tile::amx::is_there(),
+        }
+    }
+}
+
+/// A function over slices that is compiled for each level and run on the one that is its first argument:
+/// plain loops in it become that level's vector instructions.
+macro_rules! vectorised {
+    ($(#[$about:meta])* $visible:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
+        $(#[$about])*
+        #[allow(clippy::too_many_arguments)]
+        $visible fn $name(level: $crate::kernels::Level, $($argument: $type),*) $(-> $result)? {
+            #[inline(always)]
+            fn plain($($argument: $type),*) $(-> $result)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2,fma")]
+                fn avx2($($argument: $type),*) $(-> $result)? {
+                    plain($($argument),*)
+                }
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+                fn avx512($($argument: $type),*) $(-> $result)? {
+                    plain($($argument),*)
+                }
+                use $crate::kernels::Level;
+                #[expect(unsafe_code, reason = "instructions that the processor was asked for")]
+                // SAFETY: a level beyond `Portable` comes from `best` or `available`, which have asked.
+                unsafe {
+                    match level {
+                        Level::Portable => plain($($argument),*),
+                        Level::Avx2 | Level::AvxVnni => avx2($($argument),*),
+                        Level::Avx512 | Level::Avx512Bf16 | Level::Amx => avx512($($argument),*),
+                    }
+                }
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            {
+                let _ = level;
+                plain($($argument),*)
+            }
+        }
+    };
+}
+pub(crate) use vectorised;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stand_in_the_order_of_levels() {
+        for (at, (_, level)) in Level::NAMES.iter().enumerate() {
+            assert_eq!(at, *level as usize);
+        }
+    }
+
+    #[test]
+    fn every_level_there_is_runs() {
+        assert_eq!(Level::available()[0], Level::Portable);
+        assert!(Level::available().contains(&Level::best()));
+        vectorised! {
+            fn sum(values: &[f32]) -> f32 {
+                values.iter().sum()
+            }
+        }
+        for level in Level::available() {
+            assert_eq!(sum(level, &[1.0, 2.0, 4.0]), 7.0, "{}", level.name());
+        }
+    }
+}

@@ -1,0 +1,498 @@
+//! Rows by packed weights, and what follows each sum while it is near: shared among the threads of the pool
+//! so that each keeps its weights and its rows in its own cache.
+
+use std::marker::PhantomData;
+
+use half::bf16;
+use rayon::prelude::*;
+
+use super::pack::{Format, Packed};
+use super::rows::{Rows, rounded};
+use super::tile::{COLUMNS, Kernel, Tile, portable};
+#[cfg(target_arch = "x86_64")]
+use super::tile::{amx, avx2, avx512};
+use super::{Activation, Level, vectorised};
+
+/// Numbers to touch that are worth waking a thread for.
+pub(crate) const WORTH_A_THREAD: usize = 1 << 15;
+
+/// Multiplications that are worth waking a thread for.
+const PRODUCTS_WORTH_A_THREAD: usize = 1 << 21;
+
+/// Bytes of rows that stay in a core's cache while panels of weights pass by.
+const ROWS_NEAR: usize = 1 << 20;
+
+/// Rows are shared out in multiples of this, which every kernel's tiles fit into.
+const BLOCK: usize = 96;
+
+/// What follows a product of rows by weights, in this order.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Follow<'a> {
+    /// One a column, as many as columns in whole panels ([`padded`]).
+    pub(crate) bias: Option<&'a [f32]>,
+    pub(crate) activation: Option<Activation>,
+    /// Added; of the shape of the result.
+    pub(crate) residual: Option<&'a [f32]>,
+}
+
+/// Where results go: row r begins at `r * stride`.
+pub(crate) struct Out<'a> {
+    values: Pointer,
+    rows: usize,
+    columns: usize,
+    stride: usize,
+    borrowed: PhantomData<&'a mut [f32]>,
+}
+
+#[derive(Clone, Copy)]
+enum Pointer {
+    F32(*mut f32),
+    Bf16(*mut bf16),
+}
+
+#[expect(unsafe_code, reason = "threads write the parts of one result")]
+// SAFETY: it stands for a slice that is borrowed alone, and threads write disjoint parts of it.
+unsafe impl Send for Out<'_> {}
+#[expect(unsafe_code, reason = "threads write the parts of one result")]
+// SAFETY: as above.
+unsafe impl Sync for Out<'_> {}
+
+impl<'a> Out<'a> {
+    /// # Panics
+    /// When the last row leaves `values`.
+    pub(crate) fn f32(values: &'a mut [f32], rows: usize, columns: usize, stride: usize) -> Self {
+        Self::new(Pointer::F32(values.as_mut_ptr()), values.len(), rows, columns, stride)
+    }
+
+    /// # Panics
+    /// When the last row leaves `values`.
+    pub(crate) fn bf16(values: &'a mut [bf16], rows: usize, columns: usize, stride: usize) -> Self {
+        Self::new(Pointer::Bf16(values.as_mut_ptr()), values.len(), rows, columns, stride)
+    }
+
+    fn new(values: Pointer, len: usize, rows: usize, columns: usize, stride: usize) -> Self {
+        assert!(columns <= stride || rows <= 1, "rows would overlap");
+        assert!(rows == 0 || (rows - 1) * stride + columns <= len, "result too small");
+        Self {
+            values,
+            rows,
+            columns,
+            stride,
+            borrowed: PhantomData,
+        }
+    }
+}
+
+/// `values` with zeros behind them, up to whole panels.
+pub(crate) fn padded(values: &[f32]) -> Vec<f32> {
+    let mut values = values.to_vec();
+    values.resize(values.len().next_multiple_of(COLUMNS), 0.0);
+    values
+}
+
+/// `out = residual + activation(rows weightsᵀ + bias)`.
+///
+/// # Panics
+/// When shapes or formats do not go together.
+pub(crate) fn multiply(rows: &Rows, weights: &Packed, follow: Follow<'_>, out: &Out<'_>) {
+    assert_eq!(rows.format, weights.format, "formats");
+    assert_eq!((out.rows, out.columns), (rows.rows, weights.outputs), "shape of the result");
+    assert!(rows.stride >= weights.groups() * weights.format.group(), "inner sizes");
+    assert!(follow.bias.is_none_or(|bias| bias.len() == weights.panels() * COLUMNS), "bias");
+    assert!(follow.residual.is_none_or(|x| x.len() == out.rows * out.columns), "residual");
+    let task = Task {
+        rows,
+        weights,
+        follow,
+        out,
+    };
+    match (rows.format, rows.level) {
+        #[cfg(target_arch = "x86_64")]
+        (Format::F32, Level::Avx2 | Level::AvxVnni) => task.share::<avx2::F32>(),
+        #[cfg(target_arch = "x86_64")]
+        (Format::F32, Level::Avx512 | Level::Avx512Bf16 | Level::Amx) => task.share::<avx512::F32>(),
+        #[cfg(target_arch = "x86_64")]
+        (Format::Bf16, Level::Avx2 | Level::AvxVnni | Level::Avx512) => task.share::<avx2::Bf16>(),
+        #[cfg(target_arch = "x86_64")]
+        (Format::Bf16, Level::Avx512Bf16) => task.share::<avx512::Bf16>(),
+        #[cfg(target_arch = "x86_64")]
+        (Format::Bf16, Level::Amx) => task.share::<amx::Bf16>(),
+        #[cfg(target_arch = "x86_64")]
+        (Format::Int8, Level::Avx2) => task.share::<avx2::Int8>(),
+        #[cfg(target_arch = "x86_64")]
+        (Format::Int8, Level::AvxVnni) => task.share::<avx2::Int8Vnni>(),
+        #[cfg(target_arch = "x86_64")]
+        (Format::Int8, Level::Avx512 | Level::Avx512Bf16) => task.share::<avx512::Int8>(),
+        #[cfg(target_arch = "x86_64")]
+        (Format::Int8, Level::Amx) => task.share::<amx::Int8>(),
+        (Format::F32, _) => task.share::<portable::F32>(),
+        (Format::Bf16, _) => task.share::<portable::Bf16>(),
+        (Format::Int8, _) => task.share::<portable::Int8>(),
+    }
+}
+
+struct Task<'a> {
+    rows: &'a Rows,
+    weights: &'a Packed,
+    follow: Follow<'a>,
+    out: &'a Out<'a>,
+}
+
+impl Task<'_> {
+    /// Blocks of rows times spans of panels, a few for each thread.
+    fn share<K: Kernel>(&self)
+    where
+        K::Row: bytemuck::AnyBitPattern,
+        K::Column: bytemuck::AnyBitPattern,
+        K::Sum: Summed,
+    {
+        let (rows, panels) = (self.rows.rows, self.weights.panels());
+        if rows == 0 || panels == 0 {
+            return;
+        }
+        let row_bytes = self.rows.stride * size_of::<K::Row>();
+        let most = (ROWS_NEAR / row_bytes / BLOCK).max(1) * BLOCK;
+        let blocks = rows.div_ceil(most);
+        let block = rows.div_ceil(blocks).next_multiple_of(BLOCK);
+        let blocks = rows.div_ceil(block);
+        let threads = rayon::current_num_threads();
+        let products = rows * self.weights.inputs * self.weights.outputs;
+        if threads == 1 || products < PRODUCTS_WORTH_A_THREAD {
+            for at in 0..blocks {
+                self.run::<K>(at * block..rows.min((at + 1) * block), 0..panels);
+            }
+            return;
+        }
+        let span = panels.div_ceil((4 * threads).div_ceil(blocks)).max(1);
+        let spans = panels.div_ceil(span);
+        (0..blocks * spans).into_par_iter().with_max_len(1).for_each(|task| {
+            let (at, part) = (task / spans, task % spans);
+            self.run::<K>(
+                at * block..rows.min((at + 1) * block),
+                part * span..panels.min((part + 1) * span),
+            );
+        });
+    }
+
+    /// On this thread: a panel stays near while the rows pass by.
+    fn run<K: Kernel>(&self, rows: std::ops::Range<usize>, panels: std::ops::Range<usize>)
+    where
+        K::Row: bytemuck::AnyBitPattern,
+        K::Column: bytemuck::AnyBitPattern,
+        K::Sum: Summed,
+    {
+        let groups = self.weights.groups();
+        let panel_size = groups * self.weights.format.group() * COLUMNS;
+        let a: &[K::Row] = self.rows.values();
+        let mut sums = Tile([K::Sum::default(); super::tile::ROWS * COLUMNS]);
+        let mut y = Tile([0f32; super::tile::ROWS * COLUMNS]);
+        let _tiles = K::begin();
+        for panel in panels {
+            let b: &[K::Column] = &self.weights.values()[panel * panel_size..][..panel_size];
+            for row in rows.clone().step_by(K::ROWS) {
+                let count = K::ROWS.min(rows.end - row);
+                #[expect(unsafe_code, reason = "the innermost loop is given pointers")]
+                // SAFETY: the level is the rows' own, chosen from those that are there. Prepared rows are filled
+                // up to a multiple of `tile::ROWS`, and a kernel reads `count` rows rounded up within that: all
+                // of them have `stride >= groups` elements. `b` is a whole panel.
+                unsafe {
+                    K::tile(
+                        count,
+                        groups,
+                        a[row * self.rows.stride..].as_ptr(),
+                        self.rows.stride,
+                        b.as_ptr(),
+                        &mut sums,
+                    );
+                }
+                let place = Place {
+                    row,
+                    rows: count,
+                    column: panel * COLUMNS,
+                };
+                K::Sum::to_f32(&sums, &mut y, place, self);
+                finish(self.rows.level, &mut y, place, &self.follow, self.out);
+            }
+        }
+    }
+}
+
+/// Where a tile stands in the result.
+#[derive(Clone, Copy)]
+struct Place {
+    row: usize,
+    rows: usize,
+    column: usize,
+}
+
+/// A sum that becomes a number.
+trait Summed: Sized {
+    fn to_f32(sums: &Tile<Self>, y: &mut Tile<f32>, place: Place, task: &Task<'_>);
+}
+
+impl Summed for f32 {
+    #[inline(always)]
+    fn to_f32(sums: &Tile<Self>, y: &mut Tile<f32>, place: Place, _: &Task<'_>) {
+        let used = place.rows * COLUMNS;
+        y.0[..used].copy_from_slice(&sums.0[..used]);
+    }
+}
+
+impl Summed for i32 {
+    fn to_f32(sums: &Tile<Self>, y: &mut Tile<f32>, place: Place, task: &Task<'_>) {
+        let columns = place.column..place.column + COLUMNS;
+        dequantise(
+            task.rows.level,
+            sums,
+            y,
+            &task.rows.scale[place.row..place.row + place.rows],
+            &task.rows.zero[place.row..place.row + place.rows],
+            &task.weights.scale[columns.clone()],
+            &task.weights.sum[columns],
+        );
+    }
+}
+
+vectorised! {
+    /// `(sum - zero · sum of the column) · scale of the row · scale of the column`: rows were moved by their
+    /// zero to be unsigned.
+    fn dequantise(
+        sums: &Tile<i32>,
+        y: &mut Tile<f32>,
+        row_scale: &[f32],
+        zero: &[i32],
+        scale: &[f32],
+        column_sum: &[i32],
+    ) {
+        let (Ok(scale), Ok(column_sum)) =
+            (<&[f32; COLUMNS]>::try_from(scale), <&[i32; COLUMNS]>::try_from(column_sum))
+        else {
+            return;
+        };
+        let rows = sums.0.as_chunks::<COLUMNS>().0.iter().zip(y.0.as_chunks_mut::<COLUMNS>().0);
+        for ((sums, y), (row_scale, zero)) in rows.zip(row_scale.iter().zip(zero)) {
+            for c in 0..COLUMNS {
+                let sum = sums[c].wrapping_sub(zero.wrapping_mul(column_sum[c]));
+                y[c] = sum as f32 * (row_scale * scale[c]);
+            }
+        }
+    }
+}
+
+vectorised! {
+    fn finish(y: &mut Tile<f32>, place: Place, follow: &Follow<'_>, out: &Out<'_>) {
+        let bias = match follow.bias {
+            Some(bias) => bias[place.column..].first_chunk::<COLUMNS>(),
+            None => None,
+        };
+        let columns = COLUMNS.min(out.columns - place.column);
+        for (r, y) in y.0.as_chunks_mut::<COLUMNS>().0.iter_mut().take(place.rows).enumerate() {
+            if let Some(bias) = bias {
+                for c in 0..COLUMNS {
+                    y[c] += bias[c];
+                }
+            }
+            if let Some(activation) = follow.activation {
+                activation.apply(y);
+            }
+            let row = place.row + r;
+            if let Some(residual) = follow.residual {
+                let residual = &residual[row * out.columns + place.column..][..columns];
+                for (y, residual) in y.iter_mut().zip(residual) {
+                    *y += residual;
+                }
+            }
+            let at = row * out.stride + place.column;
+            #[expect(unsafe_code, reason = "threads write the parts of one result")]
+            // SAFETY: `Out::new` has checked that `columns` values from each row's begin are in the slice that
+            // it borrows alone; each tile of the result is written by one task, after which nobody reads it
+            // here.
+            unsafe {
+                match out.values {
+                    Pointer::F32(values) if columns == COLUMNS => {
+                        *values.add(at).cast::<[f32; COLUMNS]>() = *y;
+                    }
+                    Pointer::F32(values) => {
+                        std::slice::from_raw_parts_mut(values.add(at), columns)
+                            .copy_from_slice(&y[..columns]);
+                    }
+                    Pointer::Bf16(values) => {
+                        let out = std::slice::from_raw_parts_mut(values.add(at), columns);
+                        for (out, y) in out.iter_mut().zip(&*y) {
+                            *out = bf16::from_bits((rounded(*y) >> 16) as u16);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rows::{Norm, Values};
+    use super::*;
+
+    fn numbers(count: usize, seed: u64) -> Vec<f32> {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        (0..count)
+            .map(|_| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+            })
+            .collect()
+    }
+
+    fn run(
+        format: Format,
+        level: Level,
+        x: &[f32],
+        weight: &[f32],
+        (inputs, outputs): (usize, usize),
+    ) -> Vec<f32> {
+        let packed = Packed::new(format, weight, outputs, inputs, inputs);
+        let rows = Rows::prepare(format, level, Values::F32(x), inputs, None, None);
+        let count = x.len() / inputs;
+        let mut y = vec![f32::NAN; count * outputs];
+        multiply(
+            &rows,
+            &packed,
+            Follow::default(),
+            &Out::f32(&mut y, count, outputs, outputs),
+        );
+        y
+    }
+
+    const SHAPES: [(usize, usize, usize); 8] = [
+        (1, 1, 1),
+        (3, 5, 2),
+        (12, 64, 33),
+        (31, 100, 31),
+        (35, 192, 96),
+        (62, 65, 64),
+        (100, 300, 200),
+        (325, 130, 70),
+    ];
+
+    #[test]
+    fn every_level_gives_what_the_portable_one_gives() {
+        for (count, inputs, outputs) in SHAPES {
+            let (x, w) = (numbers(count * inputs, 1), numbers(outputs * inputs, 2));
+            for format in [Format::F32, Format::Bf16, Format::Int8] {
+                let expected = run(format, Level::Portable, &x, &w, (inputs, outputs));
+                for level in Level::available() {
+                    let got = run(format, level, &x, &w, (inputs, outputs));
+                    for (i, (got, expected)) in got.iter().zip(&expected).enumerate() {
+                        // Sums of 8-bit products are exact; those of floating point are in another order.
+                        let off = if format == Format::Int8 { 0.0 } else { 2e-5 };
+                        assert!(
+                            (got - expected).abs() <= off,
+                            "{format:?} {level:?} {count} {inputs} {outputs}, value {i}: {got}, {expected}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn each_format_is_as_near_as_its_numbers_allow() {
+        for (count, inputs, outputs) in SHAPES {
+            let (x, w) = (numbers(count * inputs, 3), numbers(outputs * inputs, 4));
+            let exact: Vec<f64> = (0..count * outputs)
+                .map(|i| {
+                    let (r, c) = (i / outputs, i % outputs);
+                    (0..inputs)
+                        .map(|k| f64::from(x[r * inputs + k]) * f64::from(w[c * inputs + k]))
+                        .sum()
+                })
+                .collect();
+            for (format, bound) in [(Format::F32, 1e-6), (Format::Bf16, 5e-3), (Format::Int8, 8e-3)] {
+                let got = run(format, Level::best(), &x, &w, (inputs, outputs));
+                let scale = (inputs as f64).sqrt();
+                for (got, exact) in got.iter().zip(&exact) {
+                    let off = (f64::from(*got) - exact).abs() / scale;
+                    assert!(off < bound, "{format:?} {count} {inputs} {outputs}: {off}");
+                }
+            }
+        }
+    }
+
+    /// The largest numbers of both signs side by side: what 16-bit sums of pairs would saturate at.
+    #[test]
+    fn no_sum_of_bytes_saturates() {
+        let inputs = 256;
+        let x = vec![1.0; 8 * inputs];
+        let w: Vec<f32> = (0..40 * inputs).map(|i| if i / inputs % 2 == 0 { 1.0 } else { -1.0 }).collect();
+        for level in Level::available() {
+            let y = run(Format::Int8, level, &x, &w, (inputs, 40));
+            for (i, y) in y.iter().enumerate() {
+                let expected = if i % 40 % 2 == 0 { 256.0 } else { -256.0 };
+                assert!((y - expected).abs() < 0.01, "{level:?}: {y}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_follows_is_done_in_its_order() {
+        let (count, inputs, outputs) = (37, 48, 70);
+        let (x, w) = (numbers(count * inputs, 5), numbers(outputs * inputs, 6));
+        let (bias, residual) = (numbers(outputs, 7), numbers(count * outputs, 8));
+        let (weight, shift) = (numbers(inputs, 9), numbers(inputs, 10));
+        let norm = Norm {
+            weight: &weight,
+            bias: &shift,
+            eps: 1e-5,
+        };
+        for level in Level::available() {
+            let packed = Packed::new(Format::F32, &w, outputs, inputs, inputs);
+            let rows = Rows::prepare(Format::F32, level, Values::F32(&x), inputs, Some(norm), None);
+            let follow = Follow {
+                bias: Some(&padded(&bias)),
+                activation: Some(Activation::QuickGelu),
+                residual: Some(&residual),
+            };
+            // Two columns are left free between rows.
+            let mut y = vec![f32::NAN; count * (outputs + 2)];
+            multiply(&rows, &packed, follow, &Out::f32(&mut y, count, outputs, outputs + 2));
+            let mut short = vec![bf16::ZERO; count * outputs];
+            multiply(&rows, &packed, follow, &Out::bf16(&mut short, count, outputs, outputs));
+            for r in 0..count {
+                let row = &x[r * inputs..][..inputs];
+                let mean = row.iter().sum::<f32>() / inputs as f32;
+                let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / inputs as f32;
+                for c in 0..outputs {
+                    let sum: f32 = (0..inputs)
+                        .map(|k| {
+                            ((row[k] - mean) / (variance + 1e-5).sqrt() * weight[k] + shift[k])
+                                * w[c * inputs + k]
+                        })
+                        .sum::<f32>()
+                        + bias[c];
+                    let expected = sum / (1.0 + (-1.702 * sum).exp()) + residual[r * outputs + c];
+                    let got = y[r * (outputs + 2) + c];
+                    assert!((got - expected).abs() < 1e-4, "{level:?} {r} {c}: {got}, {expected}");
+                    let near = f32::from(short[r * outputs + c]);
+                    assert!((near - got).abs() <= got.abs() / 128.0);
+                }
+                assert!(y[r * (outputs + 2) + outputs..(r + 1) * (outputs + 2)].iter().all(|y| y.is_nan()));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_stays_none() {
+        let mut x = numbers(3 * 64, 11);
+        x[70] = f32::NAN;
+        let w = numbers(32 * 64, 12);
+        for format in [Format::F32, Format::Bf16, Format::Int8] {
+            for level in Level::available() {
+                let y = run(format, level, &x, &w, (64, 32));
+                assert!(y[..32].iter().chain(&y[64..]).all(|y| y.is_finite()));
+                assert!(y[32..64].iter().all(|y| y.is_nan()), "{format:?} {level:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! What is multiplied with weights: rows that are normalised, scaled and converted on their way, once for all
+//! columns.
+
+use half::bf16;
+use rayon::prelude::*;
+
+use super::lines::Lines;
+use super::pack::Format;
+use super::tile::ROWS;
+use super::{Level, vectorised};
+
+/// Values of a contiguous [rows, width] matrix.
+#[derive(Clone, Copy)]
+pub(crate) enum Values<'a> {
+    F32(&'a [f32]),
+    Bf16(&'a [bf16]),
+}
+
+impl<'a> Values<'a> {
+    pub(crate) fn len(self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::Bf16(values) => values.len(),
+        }
+    }
+
+    fn slice(self, range: std::ops::Range<usize>) -> Self {
+        match self {
+            Self::F32(values) => Self::F32(&values[range]),
+            Self::Bf16(values) => Self::Bf16(&values[range]),
+        }
+    }
+}
+
+/// `(x - mean) / sqrt(variance + eps) * weight + bias`.
+#[derive(Clone, Copy)]
+pub(crate) struct Norm<'a> {
+    pub(crate) weight: &'a [f32],
+    pub(crate) bias: &'a [f32],
+    pub(crate) eps: f32,
+}
+
+/// Rows in the form that a level's kernel of a format reads.
+pub(crate) struct Rows {
+    pub(crate) format: Format,
+    pub(crate) level: Level,
+    pub(crate) rows: usize,
+    /// Elements from a row to the next.
+    pub(crate) stride: usize,
+    lines: Lines,
+    /// For 8 bits: `x = (code - zero) scale`.
+    pub(crate) scale: Vec<f32>,
+    pub(crate) zero: Vec<i32>,
+}
+
+/// The type that rows of a format are kept in.
+#[derive(Clone, Copy, PartialEq)]
+enum Kept {
+    F32,
+    /// f32 rounded to bf16.
+    RoundedF32,
+    Bf16,
+    U8,
+    /// Bytes in 16 bits.
+    I16,
+}
+
+impl Kept {
+    fn of(format: Format, level: Level) -> Self {
+        match (format, level) {
+            (Format::F32, _) => Self::F32,
+            (Format::Bf16, Level::Avx2 | Level::AvxVnni | Level::Avx512) => Self::RoundedF32,
+            (Format::Bf16, _) => Self::Bf16,
+            (Format::Int8, Level::Avx2) => Self::I16,
+            (Format::Int8, _) => Self::U8,
+        }
+    }
+
+    fn bytes(self) -> usize {
+        match self {
+            Self::F32 | Self::RoundedF32 => 4,
+            Self::Bf16 | Self::I16 => 2,
+            Self::U8 => 1,
+        }
+    }
+}
+
+/// Rows that a thread prepares at a time.
+const SHARE: usize = 16;
+
+impl Rows {
+    /// `x`: [rows, inputs]. `scale`: what each input is multiplied with, after the norm.
+    ///
+    /// # Panics
+    /// When sizes do not go together.
+    pub(crate) fn prepare(
+        format: Format,
+        level: Level,
+        x: Values<'_>,
+        inputs: usize,
+        norm: Option<Norm<'_>>,
+        factors: Option<&[f32]>,
+    ) -> Self {
+        let rows = x.len().checked_div(inputs).unwrap_or(0);
+        assert_eq!(x.len(), rows * inputs, "whole rows");
+        let kept = Kept::of(format, level);
+        let width = format.groups(inputs) * format.group();
+        // An odd number of cache lines, so that the rows of a tile do not all fall into the same few sets of
+        // the cache.
+        let stride = (((width * kept.bytes()).div_ceil(64)) | 1) * 64 / kept.bytes();
+        let padded = rows.next_multiple_of(ROWS);
+        let mut lines = match kept {
+            Kept::F32 | Kept::RoundedF32 => Lines::zeros::<f32>(padded * stride),
+            Kept::Bf16 => Lines::zeros::<bf16>(padded * stride),
+            Kept::U8 => Lines::zeros::<u8>(padded * stride),
+            Kept::I16 => Lines::zeros::<i16>(padded * stride),
+        };
+        let quantised = if format == Format::Int8 { padded } else { 0 };
+        let (mut scale, mut zero) = (vec![0f32; quantised], vec![0i32; quantised]);
+        let bytes = lines.of_mut::<u8>();
+        let share = SHARE * stride * kept.bytes();
+        let work = |at: usize, bytes: &mut [u8], scale: &mut [f32], zero: &mut [i32]| {
+            let mut line = vec![0f32; inputs];
+            for (i, out) in bytes.chunks_mut(stride * kept.bytes()).enumerate() {
+                let row = at * SHARE + i;
+                if row >= rows {
+                    break;
+                }
+                load(level, x.slice(row * inputs..(row + 1) * inputs), &mut line);
+                if let Some(norm) = norm {
+                    normalise(level, &mut line, norm.weight, norm.bias, norm.eps);
+                }
+                if let Some(factors) = factors {
+                    multiply(level, &mut line, factors);
+                }
+                match kept {
+                    Kept::F32 => bytemuck::cast_slice_mut(out)[..inputs].copy_from_slice(&line),
+                    Kept::RoundedF32 => {
+                        round(level, &line, &mut bytemuck::cast_slice_mut(out)[..inputs]);
+                    }
+                    Kept::Bf16 => {
+                        narrow(level, &line, &mut bytemuck::cast_slice_mut(out)[..inputs]);
+                    }
+                    Kept::U8 => (scale[i], zero[i]) = quantise(level, &line, &mut out[..inputs]),
+                    Kept::I16 => {
+                        (scale[i], zero[i]) = quantise_wide(
+                            level,
+                            &line,
+                            &mut bytemuck::cast_slice_mut(out)[..inputs],
+                        );
+                    }
+                }
+            }
+        };
+        let parallel = rows * inputs >= super::product::WORTH_A_THREAD;
+        match (quantised > 0, parallel) {
+            _ if rows == 0 => {}
+            (true, true) => bytes
+                .par_chunks_mut(share)
+                .zip(scale.par_chunks_mut(SHARE))
+                .zip(zero.par_chunks_mut(SHARE))
+                .enumerate()
+                .for_each(|(at, ((bytes, scale), zero))| work(at, bytes, scale, zero)),
+            (true, false) => bytes
+                .chunks_mut(share)
+                .zip(scale.chunks_mut(SHARE))
+                .zip(zero.chunks_mut(SHARE))
+                .enumerate()
+                .for_each(|(at, ((bytes, scale), zero))| work(at, bytes, scale, zero)),
+            (false, true) => bytes
+                .par_chunks_mut(share)
+                .enumerate()
+                .for_each(|(at, bytes)| work(at, bytes, &mut [], &mut [])),
+            (false, false) => bytes
+                .chunks_mut(share)
+                .enumerate()
+                .for_each(|(at, bytes)| work(at, bytes, &mut [], &mut [])),
+        }
+        Self {
+            format,
+            level,
+            rows,
+            stride,
+            lines,
+            scale,
+            zero,
+        }
+    }
+
+    /// All rows; T is the type that they are kept in.
+    pub(crate) fn values<T: bytemuck::AnyBitPattern>(&self) -> &[T] {
+        self.lines.of()
+    }
+}
+
+/// `x` as f32.
+fn load(level: Level, x: Values<'_>, line: &mut [f32]) {
+    match x {
+        Values::F32(x) => line.copy_from_slice(x),
+        Values::Bf16(x) => widen(level, x, line),
+    }
+}
+
+vectorised! {
+    pub(crate) fn widen(x: &[bf16], out: &mut [f32]) {
+        for (out, x) in out.iter_mut().zip(x) {
+            *out = f32::from_bits(u32::from(x.to_bits()) << 16);
+        }
+    }
+}
+
+vectorised! {
+    /// To the nearest, ties to even; what is no number stays none.
+    pub(crate) fn narrow(x: &[f32], out: &mut [bf16]) {
+        for (out, x) in out.iter_mut().zip(x) {
+            *out = bf16::from_bits((rounded(*x) >> 16) as u16);
+        }
+    }
+}
+
+vectorised! {
+    fn round(x: &[f32], out: &mut [f32]) {
+        for (out, x) in out.iter_mut().zip(x) {
+            *out = f32::from_bits(rounded(*x) & 0xffff_0000);
+        }
+    }
+}
+
+/// The bits of x, of which the upper half is x as bf16.
+#[inline(always)]
+pub(crate) fn rounded(x: f32) -> u32 {
+    let bits = x.to_bits();
+    if x.is_nan() {
+        return 0x7fc0_0000;
+    }
+    bits + 0x7fff + (bits >> 16 & 1)
+}
+
+vectorised! {
+    pub(crate) fn normalise(line: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
+        let count = line.len() as f32;
+        let mean = fold(line, 0.0, |sum, x| sum + x, |a, b| a + b) / count;
+        let variance = fold(line, 0.0, |sum, x| sum + (x - mean) * (x - mean), |a, b| a + b) / count;
+        let scale = 1.0 / (variance + eps).sqrt();
+        for ((x, weight), bias) in line.iter_mut().zip(weight).zip(bias) {
+            *x = (*x - mean) * scale * weight + bias;
+        }
+    }
+}
+
+vectorised! {
+    fn multiply(line: &mut [f32], factors: &[f32]) {
+        for (x, factor) in line.iter_mut().zip(factors) {
+            *x *= factor;
+        }
+    }
+}
+
+vectorised! {
+    /// Codes 0 to 255 that span the row and zero; the scale and the code of zero. What is not finite becomes
+    /// a scale that is no number, and so a sum that is none.
+    fn quantise(line: &[f32], out: &mut [u8]) -> (f32, i32) {
+        let (scale, zero, inverse) = range(line);
+        for (out, x) in out.iter_mut().zip(line) {
+            *out = encode(*x, inverse, zero) as u8;
+        }
+        (scale, zero as i32)
+    }
+}
+
+vectorised! {
+    fn quantise_wide(line: &[f32], out: &mut [i16]) -> (f32, i32) {
+        let (scale, zero, inverse) = range(line);
+        for (out, x) in out.iter_mut().zip(line) {
+            *out = encode(*x, inverse, zero) as i16;
+        }
+        (scale, zero as i32)
+    }
+}
+
+/// Scale, code of zero, and one over the scale.
+#[inline(always)]
+fn range(line: &[f32]) -> (f32, f32, f32) {
+    let least = fold(line, 0.0, |a, x| if x < a { x } else { a }, |a, b| if b < a { b } else { a });
+    let most = fold(line, 0.0, |a, x| if x > a { x } else { a }, |a, b| if b > a { b } else { a });
+    // A sum of all shows what comparisons do not: a value that is no number.
+    let finite = fold(line, 0.0, |sum, x| sum + 0.0 * x, |a, b| a + b);
+    let scale = (most - least) / 255.0 + finite;
+    let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+    (scale, nearest(-least * inverse), inverse)
+}
+
+/// A whole number from 0 to 255.
+#[inline(always)]
+fn encode(x: f32, inverse: f32, zero: f32) -> i32 {
+    let code = nearest(x * inverse) + zero;
+    // Converting through a number that is in range compiles to one instruction.
+    let code = if code > 0.0 { code } else { 0.0 };
+    let code = if code < 255.0 { code } else { 255.0 };
+    #[expect(unsafe_code, reason = "the checked conversion is several instructions")]
+    // SAFETY: between 0 and 255; what is no number has become 0.
+    unsafe {
+        code.to_int_unchecked()
+    }
+}
+
+/// The nearest whole number of one below 2^22, ties to even.
+#[inline(always)]
+fn nearest(x: f32) -> f32 {
+    /// 1.5 x 2^23: added, it leaves no room for a fraction.
+    const ROUND: f32 = 12_582_912.0;
+    x + ROUND - ROUND
+}
+
+/// Folds in 32 lanes, which is the order that all vector instructions can keep.
+#[inline(always)]
+fn fold(line: &[f32], start: f32, f: impl Fn(f32, f32) -> f32, join: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut lanes = [start; 32];
+    let (chunks, rest) = line.as_chunks::<32>();
+    for chunk in chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane = f(*lane, *x);
+        }
+    }
+    for (lane, x) in lanes.iter_mut().zip(rest) {
+        *lane = f(*lane, *x);
+    }
+    lanes.into_iter().fold(start, join)
+}

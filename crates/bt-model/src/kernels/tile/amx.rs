@@ -1,0 +1,183 @@
+//! Kernels for AMX: tiles of 16 rows by 64 bytes, multiplied as a whole. The compiler of this edition has no
+//! stable names for these instructions, so they are written as they are.
+//!
+//! Eight tile registers: four hold the sums of 32 x 32, two hold rows, two hold columns.
+#![expect(unsafe_code, reason = "kernels are given pointers into packed rows")]
+
+use std::arch::asm;
+use std::arch::x86_64::{__cpuid_count, _xgetbv};
+use std::sync::OnceLock;
+
+use half::bf16;
+
+use super::{Kernel, Tile};
+
+/// bf16 by bf16, summed in f32.
+pub(crate) struct Bf16;
+/// Unsigned by signed 8-bit numbers, summed in i32.
+pub(crate) struct Int8;
+
+/// Groups of four bytes that a tile row has.
+pub(crate) const GROUPS: usize = 16;
+
+/// Whether the processor has tiles of both kinds, and the system lets this process use them.
+pub(crate) fn is_there() -> bool {
+    static THERE: OnceLock<bool> = OnceLock::new();
+    *THERE.get_or_init(|| {
+        /// Bits of cpuid 7.0's edx: AMX-BF16, AMX-TILE, AMX-INT8.
+        const BITS: u32 = 1 << 22 | 1 << 24 | 1 << 25;
+        /// Parts of the state that the system must save: the tiles' shape and the tiles.
+        const SAVED: u64 = 1 << 17 | 1 << 18;
+        if __cpuid_count(7, 0).edx & BITS != BITS || !is_x86_feature_detected!("xsave") {
+            return false;
+        }
+        // SAFETY: the processor has xsave, and so xgetbv.
+        let saved = unsafe { xcr0() };
+        saved & SAVED == SAVED && permitted()
+    })
+}
+
+#[target_feature(enable = "xsave")]
+fn xcr0() -> u64 {
+    // SAFETY: register 0 is there wherever xgetbv is.
+    unsafe { _xgetbv(0) }
+}
+
+/// Linux gives tiles only to who asks, because they make a thread's saved state 8 kB larger.
+#[cfg(target_os = "linux")]
+fn permitted() -> bool {
+    const ARCH_REQ_XCOMP_PERM: libc::c_int = 0x1023;
+    const TILE_DATA: libc::c_ulong = 18;
+    // SAFETY: the call takes two numbers and touches no memory of ours.
+    unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, TILE_DATA) == 0 }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn permitted() -> bool {
+    false
+}
+
+/// All eight tiles with 16 rows of 64 bytes.
+#[repr(C, align(64))]
+struct Shape([u8; 64]);
+
+const SHAPE: Shape = {
+    let mut bytes = [0; 64];
+    bytes[0] = 1;
+    let mut tile = 0;
+    while tile < 8 {
+        bytes[16 + 2 * tile] = 64;
+        bytes[48 + tile] = 16;
+        tile += 1;
+    }
+    Shape(bytes)
+};
+
+/// While it lives, this thread's tiles have their shape; then the thread's state is small again.
+struct Shaped;
+
+impl Shaped {
+    fn new() -> Self {
+        // SAFETY: `is_there` held, or this level would not have been chosen; the shape is a valid one.
+        unsafe { asm!("ldtilecfg [{}]", in(reg) &SHAPE, options(nostack, readonly)) };
+        Self
+    }
+}
+
+impl Drop for Shaped {
+    fn drop(&mut self) {
+        // SAFETY: as in `new`; the compiler keeps nothing in tiles.
+        unsafe { asm!("tilerelease", options(nostack, nomem)) };
+    }
+}
+
+macro_rules! kernel {
+    ($name:ident, $row:ty, $column:ty, $sum:ty, $product:literal) => {
+        impl Kernel for $name {
+            type Row = $row;
+            type Column = $column;
+            type Sum = $sum;
+            const ROWS: usize = 32;
+
+            fn begin() -> impl Sized {
+                Shaped::new()
+            }
+
+            #[inline]
+            unsafe fn tile(
+                rows: usize,
+                groups: usize,
+                a: *const $row,
+                stride: usize,
+                b: *const $column,
+                sums: &mut Tile<$sum>,
+            ) {
+                debug_assert!(groups.is_multiple_of(GROUPS) && groups > 0);
+                let row_bytes = stride * size_of::<$row>();
+                let steps = groups / GROUPS;
+                // SAFETY: the caller's promise: 32 rows of `groups` groups at `stride` and a panel of `groups`
+                // groups are there, and the tiles have their shape. A step reads 64 bytes of each row and 16
+                // groups of the panel, and the sums are 32 rows of 128 bytes.
+                unsafe {
+                    if rows > 16 {
+                        asm!(
+                            "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+                            "2:",
+                            "tileloadd tmm4, [{a} + {stride}*1]",
+                            "tileloadd tmm6, [{b} + {panel}*1]",
+                            concat!($product, " tmm0, tmm4, tmm6"),
+                            "tileloadd tmm7, [{b} + {panel}*1 + 64]",
+                            concat!($product, " tmm1, tmm4, tmm7"),
+                            "tileloadd tmm5, [{a16} + {stride}*1]",
+                            concat!($product, " tmm2, tmm5, tmm6"),
+                            concat!($product, " tmm3, tmm5, tmm7"),
+                            "add {a}, 64", "add {a16}, 64", "add {b}, 2048",
+                            "dec {steps}",
+                            "jnz 2b",
+                            "tilestored [{c} + {panel}*1], tmm0",
+                            "tilestored [{c} + {panel}*1 + 64], tmm1",
+                            "tilestored [{c} + {panel}*1 + 2048], tmm2",
+                            "tilestored [{c} + {panel}*1 + 2112], tmm3",
+                            a = inout(reg) a => _,
+                            a16 = inout(reg) a.byte_add(16 * row_bytes) => _,
+                            b = inout(reg) b => _,
+                            steps = inout(reg) steps => _,
+                            stride = in(reg) row_bytes,
+                            panel = in(reg) 128usize,
+                            c = in(reg) sums.0.as_mut_ptr(),
+                            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                            options(nostack),
+                        );
+                    } else {
+                        asm!(
+                            "tilezero tmm0", "tilezero tmm1",
+                            "2:",
+                            "tileloadd tmm4, [{a} + {stride}*1]",
+                            "tileloadd tmm6, [{b} + {panel}*1]",
+                            concat!($product, " tmm0, tmm4, tmm6"),
+                            "tileloadd tmm7, [{b} + {panel}*1 + 64]",
+                            concat!($product, " tmm1, tmm4, tmm7"),
+                            "add {a}, 64", "add {b}, 2048",
+                            "dec {steps}",
+                            "jnz 2b",
+                            "tilestored [{c} + {panel}*1], tmm0",
+                            "tilestored [{c} + {panel}*1 + 64], tmm1",
+                            a = inout(reg) a => _,
+                            b = inout(reg) b => _,
+                            steps = inout(reg) steps => _,
+                            stride = in(reg) row_bytes,
+                            panel = in(reg) 128usize,
+                            c = in(reg) sums.0.as_mut_ptr(),
+                            out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
+                            options(nostack),
+                        );
+                    }
+                }
+            }
+        }
+    };
+}
+
+kernel!(Bf16, bf16, bf16, f32, "tdpbf16ps");
+kernel!(Int8, u8, i8, i32, "tdpbusd");

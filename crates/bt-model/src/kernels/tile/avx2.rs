@@ -1,0 +1,238 @@
+//! Kernels for AVX2: six rows by two vectors of columns stay in registers.
+//!
+//! AVX2's own product of unsigned and signed bytes adds pairs in 16 bits with saturation, which changes sums.
+//! So its 8-bit kernel widens both sides to 16 bits, where nothing saturates: rows when they are prepared,
+//! columns as they are read. AVX-VNNI has the exact instruction.
+#![expect(unsafe_code, reason = "kernels are given pointers into packed rows")]
+
+use std::arch::x86_64::*;
+
+use half::bf16;
+
+use super::{COLUMNS, Kernel, Tile};
+
+/// f32 by f32.
+pub(crate) struct F32;
+/// f32 that were rounded to bf16, by bf16, summed in f32.
+pub(crate) struct Bf16;
+/// Unsigned bytes in 16 bits by signed bytes, summed in i32.
+pub(crate) struct Int8;
+/// Unsigned by signed bytes, summed in i32 (AVX-VNNI).
+pub(crate) struct Int8Vnni;
+
+macro_rules! kernel {
+    ($name:ident, $rows:ident, $features:literal, $row:ty, $column:ty, $sum:ty,
+     $row_group:literal, $column_group:literal, $zero:expr, $load:expr, $broadcast:expr, $step:expr, $store:expr) => {
+        impl Kernel for $name {
+            type Row = $row;
+            type Column = $column;
+            type Sum = $sum;
+            const ROWS: usize = 6;
+
+            #[inline]
+            unsafe fn tile(
+                rows: usize,
+                groups: usize,
+                a: *const $row,
+                stride: usize,
+                b: *const $column,
+                sums: &mut Tile<$sum>,
+            ) {
+                // SAFETY: passed on from the caller; rows behind `rows` are there, filled with zeros.
+                unsafe {
+                    match rows {
+                        0..=1 => $rows::<1>(groups, a, stride, b, sums),
+                        2 => $rows::<2>(groups, a, stride, b, sums),
+                        3..=4 => $rows::<4>(groups, a, stride, b, sums),
+                        _ => $rows::<6>(groups, a, stride, b, sums),
+                    }
+                }
+            }
+        }
+
+        #[target_feature(enable = $features)]
+        unsafe fn $rows<const R: usize>(
+            groups: usize,
+            a: *const $row,
+            stride: usize,
+            b: *const $column,
+            sums: &mut Tile<$sum>,
+        ) {
+            for half in [0, COLUMNS / 2] {
+                let mut acc = [[$zero; 2]; R];
+                let (mut near, mut far) = (a, a.wrapping_add(3 * stride));
+                // SAFETY: the panel has `groups` times 32 columns, and each of the R rows `groups` groups.
+                unsafe {
+                    let mut b = b.add(half * $column_group);
+                    for _ in 0..groups {
+                        let (left, right) = ($load(b), $load(b.add(8 * $column_group)));
+                        b = b.add(COLUMNS * $column_group);
+                        for r in 0..R {
+                            let x = $broadcast(if r < 3 {
+                                near.add(r * stride)
+                            } else {
+                                far.add((r - 3) * stride)
+                            });
+                            acc[r][0] = $step(acc[r][0], x, left);
+                            acc[r][1] = $step(acc[r][1], x, right);
+                        }
+                        near = near.add($row_group);
+                        far = far.wrapping_add($row_group);
+                    }
+                }
+                for (pair, out) in acc.iter().zip(sums.0.chunks_exact_mut(COLUMNS)) {
+                    // SAFETY: `out` has 32 sums, of which 16 are behind `half`.
+                    unsafe {
+                        $store(out.as_mut_ptr().add(half), pair[0]);
+                        $store(out.as_mut_ptr().add(half + 8), pair[1]);
+                    }
+                }
+            }
+        }
+    };
+}
+
+kernel!(
+    F32, f32_rows, "avx2,fma", f32, f32, f32, 1, 1,
+    _mm256_setzero_ps(),
+    |p: *const f32| _mm256_loadu_ps(p),
+    |p: *const f32| _mm256_broadcast_ss(&*p),
+    |acc, x, y| _mm256_fmadd_ps(x, y, acc),
+    |p: *mut f32, sum| _mm256_storeu_ps(p, sum)
+);
+kernel!(
+    Int8Vnni, int8_vnni_rows, "avx2,avxvnni", u8, i8, i32, 4, 4,
+    _mm256_setzero_si256(),
+    |p: *const i8| _mm256_loadu_si256(p.cast()),
+    |p: *const u8| _mm256_set1_epi32(p.cast::<i32>().read_unaligned()),
+    |acc, x, y| _mm256_dpbusd_avx_epi32(acc, x, y),
+    |p: *mut i32, sum| _mm256_storeu_si256(p.cast(), sum)
+);
+
+impl Kernel for Bf16 {
+    type Row = f32;
+    type Column = bf16;
+    type Sum = f32;
+    const ROWS: usize = 4;
+
+    #[inline]
+    unsafe fn tile(
+        rows: usize,
+        groups: usize,
+        a: *const f32,
+        stride: usize,
+        b: *const bf16,
+        sums: &mut Tile<f32>,
+    ) {
+        // SAFETY: passed on from the caller; rows behind `rows` are there, filled with zeros.
+        unsafe {
+            match rows {
+                0..=1 => bf16_rows::<1>(groups, a, stride, b, sums),
+                2 => bf16_rows::<2>(groups, a, stride, b, sums),
+                _ => bf16_rows::<4>(groups, a, stride, b, sums),
+            }
+        }
+    }
+}
+
+/// Eight columns at a time: the pairs of a column stand in 32 bits, whose halves become two f32.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn bf16_rows<const R: usize>(
+    groups: usize,
+    a: *const f32,
+    stride: usize,
+    b: *const bf16,
+    sums: &mut Tile<f32>,
+) {
+    let high = _mm256_set1_epi32(0xffff_0000_u32 as i32);
+    for half in [0, COLUMNS / 2] {
+        let mut acc = [[_mm256_setzero_ps(); 2]; R];
+        for group in 0..groups {
+            for side in 0..2 {
+                // SAFETY: the panel has `groups` times 32 pairs, and each of the R rows `groups` pairs.
+                unsafe {
+                    let at = b.add((group * COLUMNS + half + 8 * side) * 2);
+                    let pairs = _mm256_loadu_si256(at.cast());
+                    let first = _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
+                    let second = _mm256_castsi256_ps(_mm256_and_si256(pairs, high));
+                    for (r, acc) in acc.iter_mut().enumerate() {
+                        let x = a.add(r * stride + 2 * group);
+                        acc[side] = _mm256_fmadd_ps(_mm256_broadcast_ss(&*x), first, acc[side]);
+                        acc[side] =
+                            _mm256_fmadd_ps(_mm256_broadcast_ss(&*x.add(1)), second, acc[side]);
+                    }
+                }
+            }
+        }
+        for (pair, out) in acc.iter().zip(sums.0.chunks_exact_mut(COLUMNS)) {
+            // SAFETY: `out` has 32 sums, of which 16 are behind `half`.
+            unsafe {
+                _mm256_storeu_ps(out.as_mut_ptr().add(half), pair[0]);
+                _mm256_storeu_ps(out.as_mut_ptr().add(half + 8), pair[1]);
+            }
+        }
+    }
+}
+
+impl Kernel for Int8 {
+    type Row = i16;
+    type Column = i8;
+    type Sum = i32;
+    const ROWS: usize = 4;
+
+    #[inline]
+    unsafe fn tile(
+        rows: usize,
+        groups: usize,
+        a: *const i16,
+        stride: usize,
+        b: *const i8,
+        sums: &mut Tile<i32>,
+    ) {
+        // SAFETY: passed on from the caller; rows behind `rows` are there, filled with zeros.
+        unsafe {
+            match rows {
+                0..=1 => int8_rows::<1>(groups, a, stride, b, sums),
+                2 => int8_rows::<2>(groups, a, stride, b, sums),
+                _ => int8_rows::<4>(groups, a, stride, b, sums),
+            }
+        }
+    }
+}
+
+/// Eight columns at a time. A column's four numbers become four 16-bit ones, of which pairs are multiplied and
+/// added; the two halves of a column's sum meet at the end.
+#[target_feature(enable = "avx2")]
+unsafe fn int8_rows<const R: usize>(
+    groups: usize,
+    a: *const i16,
+    stride: usize,
+    b: *const i8,
+    sums: &mut Tile<i32>,
+) {
+    for eight in (0..COLUMNS).step_by(8) {
+        let mut acc = [[_mm256_setzero_si256(); 2]; R];
+        // SAFETY: the panel has `groups` times 32 columns of 4, and each of the R rows `groups` fours.
+        unsafe {
+            let mut b = b.add(eight * 4);
+            let mut a = a;
+            for _ in 0..groups {
+                let left = _mm256_cvtepi8_epi16(_mm_loadu_si128(b.cast()));
+                let right = _mm256_cvtepi8_epi16(_mm_loadu_si128(b.add(16).cast()));
+                b = b.add(COLUMNS * 4);
+                for (r, acc) in acc.iter_mut().enumerate() {
+                    let x = _mm256_set1_epi64x(a.add(r * stride).cast::<i64>().read_unaligned());
+                    acc[0] = _mm256_add_epi32(acc[0], _mm256_madd_epi16(x, left));
+                    acc[1] = _mm256_add_epi32(acc[1], _mm256_madd_epi16(x, right));
+                }
+                a = a.add(4);
+            }
+        }
+        for (pair, out) in acc.iter().zip(sums.0.chunks_exact_mut(COLUMNS)) {
+            // Columns 0 1 4 5 2 3 6 7, then in order.
+            let both = _mm256_permute4x64_epi64(_mm256_hadd_epi32(pair[0], pair[1]), 0b11_01_10_00);
+            // SAFETY: `out` has 32 sums, of which 8 are behind `eight`.
+            unsafe { _mm256_storeu_si256(out.as_mut_ptr().add(eight).cast(), both) };
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Kernels for AVX-512: twelve rows by two vectors of columns stay in registers.
+#![expect(unsafe_code, reason = "kernels are given pointers into packed rows")]
+
+use std::arch::x86_64::*;
+
+use half::bf16;
+
+use super::{COLUMNS, Kernel, Tile};
+
+/// f32 by f32.
+pub(crate) struct F32;
+/// bf16 by bf16, summed in f32 (AVX512_BF16).
+pub(crate) struct Bf16;
+/// Unsigned by signed 8-bit numbers, summed in i32 (AVX512_VNNI).
+pub(crate) struct Int8;
+
+macro_rules! kernel {
+    ($name:ident, $rows:ident, $features:literal, $row:ty, $column:ty, $sum:ty, $vector:ty,
+     $zero:expr, $load:expr, $broadcast:expr, $step:expr, $store:expr) => {
+        impl Kernel for $name {
+            type Row = $row;
+            type Column = $column;
+            type Sum = $sum;
+            const ROWS: usize = 12;
+
+            #[inline]
+            unsafe fn tile(
+                rows: usize,
+                groups: usize,
+                a: *const $row,
+                stride: usize,
+                b: *const $column,
+                sums: &mut Tile<$sum>,
+            ) {
+                const GROUP: usize = 4 / size_of::<$row>();
+                // SAFETY: passed on from the caller; rows behind `rows` are there, filled with zeros.
+                unsafe {
+                    match rows {
+                        0..=1 => $rows::<1, GROUP>(groups, a, stride, b, sums),
+                        2 => $rows::<2, GROUP>(groups, a, stride, b, sums),
+                        3..=4 => $rows::<4, GROUP>(groups, a, stride, b, sums),
+                        5..=6 => $rows::<6, GROUP>(groups, a, stride, b, sums),
+                        7..=8 => $rows::<8, GROUP>(groups, a, stride, b, sums),
+                        9..=10 => $rows::<10, GROUP>(groups, a, stride, b, sums),
+                        _ => $rows::<12, GROUP>(groups, a, stride, b, sums),
+                    }
+                }
+            }
+        }
+
+        #[target_feature(enable = $features)]
+        unsafe fn $rows<const R: usize, const GROUP: usize>(
+            groups: usize,
+            a: *const $row,
+            stride: usize,
+            b: *const $column,
+            sums: &mut Tile<$sum>,
+        ) {
+            let mut acc = [[$zero; 2]; R];
+            // Pointers of every third row: a row between is one or two strides on, which an address can say.
+            let mut rows = [a; 4];
+            for (i, row) in rows.iter_mut().enumerate() {
+                *row = a.wrapping_add(3 * i * stride);
+            }
+            let mut b = b;
+            for _ in 0..groups {
+                // SAFETY: the panel has `groups` times 2 vectors, and each of the R rows `groups` groups.
+                unsafe {
+                    let (left, right) = ($load(b), $load(b.add(16 * GROUP)));
+                    b = b.add(32 * GROUP);
+                    for r in 0..R {
+                        let x = $broadcast(rows[r / 3].add(r % 3 * stride));
+                        acc[r][0] = $step(acc[r][0], x, left);
+                        acc[r][1] = $step(acc[r][1], x, right);
+                    }
+                }
+                for row in &mut rows {
+                    *row = row.wrapping_add(GROUP);
+                }
+            }
+            for (pair, out) in acc.iter().zip(sums.0.chunks_exact_mut(COLUMNS)) {
+                // SAFETY: `out` has 32 sums.
+                unsafe {
+                    $store(out.as_mut_ptr(), pair[0]);
+                    $store(out.as_mut_ptr().add(16), pair[1]);
+                }
+            }
+        }
+    };
+}
+
+kernel!(
+    F32, f32_rows, "avx512f", f32, f32, f32, __m512,
+    _mm512_setzero_ps(),
+    |p: *const f32| _mm512_loadu_ps(p),
+    |p: *const f32| _mm512_set1_ps(*p),
+    |acc, x, y| _mm512_fmadd_ps(x, y, acc),
+    |p: *mut f32, sum| _mm512_storeu_ps(p, sum)
+);
+kernel!(
+    Bf16, bf16_rows, "avx512f,avx512bf16", bf16, bf16, f32, __m512,
+    _mm512_setzero_ps(),
+    |p: *const bf16| _mm512_loadu_epi32(p.cast()),
+    |p: *const bf16| _mm512_set1_epi32(p.cast::<i32>().read_unaligned()),
+    |acc, x: __m512i, y: __m512i| _mm512_dpbf16_ps(
+        acc,
+        std::mem::transmute::<__m512i, __m512bh>(x),
+        std::mem::transmute::<__m512i, __m512bh>(y)
+    ),
+    |p: *mut f32, sum| _mm512_storeu_ps(p, sum)
+);
+kernel!(
+    Int8, int8_rows, "avx512f,avx512vnni", u8, i8, i32, __m512i,
+    _mm512_setzero_si512(),
+    |p: *const i8| _mm512_loadu_epi32(p.cast()),
+    |p: *const u8| _mm512_set1_epi32(p.cast::<i32>().read_unaligned()),
+    |acc, x, y| _mm512_dpbusd_epi32(acc, x, y),
+    |p: *mut i32, sum| _mm512_storeu_epi32(p, sum)
+);
