@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::ops::Activation;
+use crate::kernels::Activation;
 
 /// Sizes above this are not those of a model; products of a few of them still fit in 64 bits.
 const LARGEST: usize = 1 << 20;

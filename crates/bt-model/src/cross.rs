@@ -192,8 +192,8 @@ impl CrossLayer {
         let (cross, own) = (at.at("crossattention"), at.at("crossattention").at("self"));
         Ok(Self {
             own: SelfAttention::load(&at.at("attention"), width, text)?,
-            query: Linear::load(&own.at("query"), width, width)?,
-            key_value: Linear::load_stacked(&[own.at("key"), own.at("value")], width, width)?,
+            query: Linear::load(&own.at("query"), width, width)?.narrow(),
+            key_value: Linear::load_stacked(&[own.at("key"), own.at("value")], width, width)?.narrow(),
             output: Linear::load(&cross.at("output").at("dense"), width, width)?,
             norm: LayerNorm::load(
                 &cross.at("output").at("LayerNorm"),

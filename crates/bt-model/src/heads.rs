@@ -5,7 +5,8 @@ use candle_core::{D, Tensor};
 use crate::checkpoint::weights::{Scope, Weights};
 use crate::config::{Config, ItcImageFrom};
 use crate::error::Result;
-use crate::ops::{Activation, LayerNorm, Linear, Then};
+use crate::kernels::Activation;
+use crate::ops::{LayerNorm, Linear, Then};
 
 /// Which heads a checkpoint has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -160,7 +161,7 @@ impl Mlm {
             dense: Linear::load(&transform.at("dense"), width, width)?,
             activation: config.activation,
             norm: LayerNorm::load(&transform.at("LayerNorm"), width, config.layer_norm_eps)?,
-            decoder: Linear::new(matrix, Some(at.tensor("bias", &[vocab])?)),
+            decoder: Linear::new(matrix, Some(at.tensor("bias", &[vocab])?), at.format())?,
         })
     }
 

@@ -122,7 +122,7 @@ impl BridgeTower {
     /// A graph that is not implemented; or one list of all weights that are missing, surplus or misshapen.
     pub fn load(checkpoint: &Checkpoint, exec: &Exec, on: &mut dyn FnMut(Event)) -> Result<Self> {
         let config = checkpoint.config(on)?;
-        let weights = checkpoint.open_weights(&exec.device)?;
+        let weights = checkpoint.open_weights(exec)?;
         let body = weights.body();
         let width = config.hidden_size;
         let text = TextTower::load(&body.at("text_model"), &config)?;

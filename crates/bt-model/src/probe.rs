@@ -28,6 +28,11 @@ pub trait Probe {
     /// Any error ends the run.
     fn see(&mut self, stage: Stage, tensor: &Tensor) -> Result<()>;
 
+    /// Whether it sees anything: batches are kept together for who does.
+    fn looks(&self) -> bool {
+        true
+    }
+
     /// Whether [`Stage::TextOverImage`] is wanted, which costs extra work.
     fn wants_attention(&self) -> bool {
         false
@@ -37,5 +42,9 @@ pub trait Probe {
 impl Probe for () {
     fn see(&mut self, _: Stage, _: &Tensor) -> Result<()> {
         Ok(())
+    }
+
+    fn looks(&self) -> bool {
+        false
     }
 }

@@ -3,13 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_core::Device;
 use serde::Serialize;
 
 use super::weights::WeightFiles;
 use super::{Checkpoint, Event, TokenizerFiles};
 use crate::config::Config;
 use crate::error::Result;
+use crate::exec::Exec;
 use crate::heads::Heads;
 use crate::pixels::Fit;
 
@@ -76,7 +76,7 @@ impl Checkpoint {
                 warnings.push(text);
             }
         })?;
-        let weights = self.open_weights(&Device::Cpu)?;
+        let weights = self.open_weights(&Exec::cpu())?;
         let heads = Heads {
             itc: weights.any("itc_text_head.") && weights.any("itc_image_head."),
             itc_cross: weights.any("itc_cross_modal_head."),

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::exec::Exec;
 use crate::pixels::Fit;
 use weights::{WeightFiles, Weights};
 
@@ -191,13 +192,13 @@ impl Checkpoint {
         })
     }
 
-    pub(crate) fn open_weights(&self, device: &candle_core::Device) -> Result<Weights> {
+    pub(crate) fn open_weights(&self, exec: &Exec) -> Result<Weights> {
         let place = match &self.weights {
             WeightFiles::Safetensors(paths) if paths.len() == 1 => paths[0].clone(),
             WeightFiles::Pickle(path) => path.clone(),
             _ => self.folder.clone(),
         };
-        Weights::open(&self.weights, &place, device)
+        Weights::open(&self.weights, &place, exec)
     }
 
     /// The fingerprint with a fit, as hexadecimal text: what an index remembers its model by.

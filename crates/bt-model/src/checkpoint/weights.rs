@@ -7,10 +7,13 @@ use std::path::{Path, PathBuf};
 
 use candle_core::pickle::PthTensors;
 use candle_core::safetensors::{Load, MmapedSafetensors, SliceSafetensors};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 
 use super::pickle;
 use crate::error::{Error, Result};
+use crate::exec::Exec;
+use crate::kernels::pack::Format;
+use crate::precision::Precision;
 
 /// Where the weights are.
 #[derive(Clone, Debug)]
@@ -35,7 +38,7 @@ pub(crate) struct Weights {
     place: PathBuf,
     shapes: BTreeMap<String, Vec<usize>>,
     prefix: &'static str,
-    device: Device,
+    exec: Exec,
     account: RefCell<Account>,
 }
 
@@ -50,7 +53,7 @@ struct Account {
 const BODY: &str = "bridgetower.";
 
 impl Weights {
-    pub(crate) fn open(files: &WeightFiles, place: &Path, device: &Device) -> Result<Self> {
+    pub(crate) fn open(files: &WeightFiles, place: &Path, exec: &Exec) -> Result<Self> {
         let bad = |path: &Path, cause: candle_core::Error| Error::BadFile {
             path: path.to_owned(),
             what: format!("not a file of weights: {cause}"),
@@ -91,7 +94,7 @@ impl Weights {
             place: place.to_owned(),
             shapes,
             prefix,
-            device: device.clone(),
+            exec: exec.clone(),
             account: RefCell::default(),
         })
     }
@@ -111,14 +114,20 @@ impl Weights {
         Scope {
             weights: self,
             path: self.prefix.to_owned(),
+            format: match self.exec.precision {
+                Precision::Int8 => Format::Int8,
+                Precision::Bf16 => Format::Bf16,
+                _ => Format::F32,
+            },
         }
     }
 
-    /// A head, which has no prefix.
+    /// A head, which has no prefix. Heads are small, and what they say is looked at closely: they stay f32.
     pub(crate) fn head(&self, name: &str) -> Scope<'_> {
         Scope {
             weights: self,
             path: format!("{name}."),
+            format: Format::F32,
         }
     }
 
@@ -142,7 +151,7 @@ impl Weights {
         Ok(Tensor::zeros(
             vec![1; shape.len()],
             DType::F32,
-            &self.device,
+            &self.exec.device,
         )?)
     }
 
@@ -164,10 +173,10 @@ impl Weights {
     /// A tensor of any shape, in the type that it is stored in.
     pub(crate) fn stored(&self, name: &str) -> Result<Tensor> {
         match &self.source {
-            Source::Bundled(file) => file.load(name, &self.device),
-            Source::Mapped(file) => file.get(name).and_then(|view| view.load(&self.device)),
+            Source::Bundled(file) => file.load(name, &self.exec.device),
+            Source::Mapped(file) => file.get(name).and_then(|view| view.load(&self.exec.device)),
             Source::Pickle(file) => match file.get(name) {
-                Ok(Some(tensor)) => tensor.to_device(&self.device),
+                Ok(Some(tensor)) => tensor.to_device(&self.exec.device),
                 Ok(None) => return Err(self.bad(name, "not there".to_owned())),
                 Err(cause) => Err(cause),
             },
@@ -213,6 +222,7 @@ impl Weights {
 pub(crate) struct Scope<'a> {
     weights: &'a Weights,
     path: String,
+    format: Format,
 }
 
 impl Scope<'_> {
@@ -221,12 +231,18 @@ impl Scope<'_> {
         Self {
             weights: self.weights,
             path: format!("{}{name}.", self.path),
+            format: self.format,
         }
     }
 
     /// The tensor `name` at this place.
     pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         self.weights.tensor(&format!("{}{name}", self.path), shape)
+    }
+
+    /// What the processor computes with here.
+    pub(crate) fn format(&self) -> Format {
+        self.format
     }
 
     /// Whether the file has the tensor `name` at this place.

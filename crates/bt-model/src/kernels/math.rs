@@ -76,11 +76,11 @@ pub(crate) fn softmax(row: &mut [f32], bias: Option<&[f32]>) {
     }
 }
 
-/// Folds in eight lanes, which is the order that vector instructions can keep.
+/// Folds in sixteen lanes, which is the order that vector instructions can keep.
 #[inline(always)]
 fn lanes(values: &[f32], start: f32, f: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut sums = [start; 8];
-    let (chunks, rest) = values.as_chunks::<8>();
+    let mut sums = [start; 16];
+    let (chunks, rest) = values.as_chunks::<16>();
     for chunk in chunks {
         for (sum, value) in sums.iter_mut().zip(chunk) {
             *sum = f(*sum, *value);

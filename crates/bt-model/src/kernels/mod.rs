@@ -2,6 +2,7 @@
 //! when the program runs, shared by the threads of the pool. Tensors and the graph are not known here.
 
 mod activation;
+pub(crate) mod attention;
 mod level;
 mod lines;
 mod math;
@@ -12,3 +13,12 @@ pub(crate) mod tile;
 
 pub use activation::Activation;
 pub(crate) use level::{Level, vectorised};
+
+/// Who works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum On {
+    /// The calling thread.
+    ThisThread,
+    /// All threads of the pool that the calling thread is in, where it is worth waking them.
+    ThePool,
+}

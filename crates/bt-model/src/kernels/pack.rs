@@ -5,7 +5,9 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::lines::Lines;
+use super::rows::{Matrix, narrow, rounded};
 use super::tile::COLUMNS;
+use super::{On, vectorised};
 
 /// The kind of number that weights are kept in, and that products are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +47,7 @@ pub(crate) struct Packed {
     pub(crate) inputs: usize,
     pub(crate) outputs: usize,
     /// `[panels][groups][COLUMNS][group]`.
-    values: Lines,
+    lines: Lines,
     /// For 8 bits: what an output's numbers are multiplied with, and their sum.
     pub(crate) scale: Vec<f32>,
     pub(crate) sum: Vec<i32>,
@@ -55,69 +57,107 @@ pub(crate) struct Packed {
 pub(crate) const MOST_INPUTS: usize = 65_536;
 
 impl Packed {
-    /// `weight`: [outputs, inputs], row after row, with `stride` values from a row to the next.
+    /// Of a matrix with a row an output, as weights are stored.
     ///
     /// # Panics
-    /// When `weight` is shorter than it says, or has more than [`MOST_INPUTS`] inputs.
-    pub(crate) fn new(
-        format: Format,
-        weight: &[f32],
-        outputs: usize,
-        inputs: usize,
-        stride: usize,
-    ) -> Self {
+    /// With more than [`MOST_INPUTS`] inputs.
+    pub(crate) fn from_rows(format: Format, weight: Matrix<'_>, on: On) -> Self {
+        let (outputs, inputs) = (weight.rows, weight.columns);
         assert!(inputs <= MOST_INPUTS, "{inputs} inputs");
-        assert!(outputs == 0 || (outputs - 1) * stride + inputs <= weight.len());
-        let groups = format.groups(inputs);
-        let panels = outputs.div_ceil(COLUMNS);
-        let panel = groups * format.group() * COLUMNS;
-        let mut packed = Self {
-            format,
-            inputs,
-            outputs,
-            values: match format {
-                Format::F32 => Lines::zeros::<f32>(panels * panel),
-                Format::Bf16 => Lines::zeros::<bf16>(panels * panel),
-                Format::Int8 => Lines::zeros::<i8>(panels * panel),
-            },
-            scale: Vec::new(),
-            sum: Vec::new(),
-        };
-        let row = |output: usize| &weight[output * stride..output * stride + inputs];
-        let Self {
-            values, scale, sum, ..
-        } = &mut packed;
-        match format {
-            Format::F32 => fill(values.of_mut(), panel, 1, outputs, |output, put| {
-                for (input, x) in row(output).iter().enumerate() {
-                    put(input, *x);
-                }
-            }),
-            Format::Bf16 => fill(values.of_mut(), panel, 2, outputs, |output, put| {
-                for (input, x) in row(output).iter().enumerate() {
-                    put(input, bf16::from_f32(*x));
-                }
-            }),
-            Format::Int8 => {
-                *scale = (0..outputs).into_par_iter().map(|output| unit(row(output))).collect();
-                *sum = (0..outputs)
-                    .into_par_iter()
-                    .map(|output| {
-                        let inverse = inverse(scale[output]);
-                        row(output).iter().map(|x| i32::from(code(*x, inverse))).sum()
-                    })
-                    .collect();
-                fill(values.of_mut(), panel, 4, outputs, |output, put| {
-                    let inverse = inverse(scale[output]);
-                    for (input, x) in row(output).iter().enumerate() {
-                        put(input, code(*x, inverse));
+        let mut packed = Self::empty(format, outputs, inputs);
+        let (groups, panels) = (packed.groups(), packed.panels());
+        let quantised = if format == Format::Int8 { panels * COLUMNS } else { 0 };
+        packed.scale = vec![0.0; quantised];
+        packed.sum = vec![0; quantised];
+        let fill = |panel: usize, out: &mut [u32], scale: &mut [f32], sum: &mut [i32]| {
+            let mut line = vec![0f32; inputs];
+            let mut codes = vec![0u32; groups];
+            for column in 0..COLUMNS.min(outputs - panel * COLUMNS) {
+                weight.row(panel * COLUMNS + column, &mut line);
+                match format {
+                    Format::F32 => bytemuck::cast_slice_mut(&mut codes).copy_from_slice(&line),
+                    Format::Bf16 => {
+                        let codes: &mut [bf16] = bytemuck::cast_slice_mut(&mut codes);
+                        narrow(weight.level, &line, &mut codes[..inputs]);
                     }
-                });
-                scale.resize(panels * COLUMNS, 0.0);
-                sum.resize(panels * COLUMNS, 0);
+                    Format::Int8 => {
+                        let codes: &mut [i8] = bytemuck::cast_slice_mut(&mut codes);
+                        (scale[column], sum[column]) = quantise(&line, codes);
+                    }
+                }
+                for (code, group) in codes.iter().zip(out.as_chunks_mut::<COLUMNS>().0) {
+                    group[column] = *code;
+                }
+            }
+        };
+        let size = (groups * COLUMNS).max(1);
+        let out = &mut packed.lines.of_mut::<u32>()[..panels * groups * COLUMNS];
+        match (on, format) {
+            (On::ThisThread, Format::Int8) => out
+                .chunks_mut(size)
+                .zip(packed.scale.chunks_mut(COLUMNS))
+                .zip(packed.sum.chunks_mut(COLUMNS))
+                .enumerate()
+                .for_each(|(panel, ((out, scale), sum))| fill(panel, out, scale, sum)),
+            (On::ThisThread, _) => out
+                .chunks_mut(size)
+                .enumerate()
+                .for_each(|(panel, out)| fill(panel, out, &mut [], &mut [])),
+            (On::ThePool, Format::Int8) => out
+                .par_chunks_mut(size)
+                .zip(packed.scale.par_chunks_mut(COLUMNS))
+                .zip(packed.sum.par_chunks_mut(COLUMNS))
+                .enumerate()
+                .for_each(|(panel, ((out, scale), sum))| fill(panel, out, scale, sum)),
+            (On::ThePool, _) => out
+                .par_chunks_mut(size)
+                .enumerate()
+                .for_each(|(panel, out)| fill(panel, out, &mut [], &mut [])),
+        }
+        packed
+    }
+
+    /// Of a matrix with a column an output, as the values of attention stand.
+    ///
+    /// # Panics
+    /// For 8 bits, in which a column has one scale: nothing needs it.
+    pub(crate) fn from_columns(format: Format, matrix: Matrix<'_>) -> Self {
+        assert_ne!(format, Format::Int8, "columns are not quantised");
+        let (inputs, outputs) = (matrix.rows, matrix.columns);
+        let mut packed = Self::empty(format, outputs, inputs);
+        let (groups, panels) = (packed.groups(), packed.panels());
+        let out = packed.lines.of_mut::<u32>();
+        let mut lines = vec![0f32; format.group() * outputs];
+        for group in 0..groups.min(inputs.div_ceil(format.group())) {
+            lines.fill(0.0);
+            for (i, line) in lines.chunks_mut(outputs.max(1)).enumerate() {
+                if group * format.group() + i < inputs {
+                    matrix.row(group * format.group() + i, line);
+                }
+            }
+            let (first, second) = lines.split_at(outputs);
+            for panel in 0..panels {
+                let columns = panel * COLUMNS..outputs.min((panel + 1) * COLUMNS);
+                let out = &mut out[(panel * groups + group) * COLUMNS..][..columns.len()];
+                match format {
+                    Format::F32 => bytemuck::cast_slice_mut(out).copy_from_slice(&first[columns]),
+                    _ => pair(matrix.level, &first[columns.clone()], &second[columns], out),
+                }
             }
         }
         packed
+    }
+
+    fn empty(format: Format, outputs: usize, inputs: usize) -> Self {
+        let groups = outputs.div_ceil(COLUMNS) * COLUMNS * format.groups(inputs);
+        Self {
+            format,
+            inputs,
+            outputs,
+            lines: Lines::zeros::<u32>(groups),
+            scale: Vec::new(),
+            sum: Vec::new(),
+        }
     }
 
     /// Groups of a panel.
@@ -132,44 +172,27 @@ impl Packed {
 
     /// All panels; T is the format's type.
     pub(crate) fn values<T: bytemuck::AnyBitPattern>(&self) -> &[T] {
-        self.values.of()
+        self.lines.of()
     }
 }
 
-/// Gives `each` output a function that puts a value at an input.
-fn fill<T: Send>(
-    values: &mut [T],
-    panel: usize,
-    group: usize,
-    outputs: usize,
-    each: impl Fn(usize, &mut dyn FnMut(usize, T)) + Sync,
-) {
-    if panel == 0 {
-        return;
+/// Codes -127 to 127, what they are multiplied with, and their sum.
+fn quantise(line: &[f32], codes: &mut [i8]) -> (f32, i32) {
+    let most = line.iter().fold(0f32, |most, x| most.max(x.abs()));
+    let (scale, inverse) = if most > 0.0 { (most / 127.0, 127.0 / most) } else { (0.0, 0.0) };
+    let mut sum = 0;
+    for (code, x) in codes.iter_mut().zip(line) {
+        *code = (x * inverse).round() as i8;
+        sum += i32::from(*code);
     }
-    values
-        .par_chunks_mut(panel)
-        .enumerate()
-        .for_each(|(at, values)| {
-            let first = at * COLUMNS;
-            for output in first..outputs.min(first + COLUMNS) {
-                each(output, &mut |input, value| {
-                    values[(input / group * COLUMNS + output - first) * group + input % group] =
-                        value;
-                });
-            }
-        });
+    (scale, sum)
 }
 
-/// What the largest number of a row is 127 of.
-fn unit(row: &[f32]) -> f32 {
-    row.iter().fold(0f32, |most, x| most.max(x.abs())) / 127.0
-}
-
-fn inverse(scale: f32) -> f32 {
-    if scale > 0.0 { 1.0 / scale } else { 0.0 }
-}
-
-fn code(x: f32, inverse: f32) -> i8 {
-    (x * inverse).round() as i8
+vectorised! {
+    /// Two rows of numbers as one of pairs of bf16, the first in the low half.
+    fn pair(first: &[f32], second: &[f32], out: &mut [u32]) {
+        for ((first, second), out) in first.iter().zip(second).zip(out) {
+            *out = rounded(*first) >> 16 | rounded(*second) & 0xffff_0000;
+        }
+    }
 }

@@ -7,27 +7,70 @@ use rayon::prelude::*;
 use super::lines::Lines;
 use super::pack::Format;
 use super::tile::ROWS;
-use super::{Level, vectorised};
+use super::{Level, On, vectorised};
 
-/// Values of a contiguous [rows, width] matrix.
+/// Numbers of either kind that states are kept in.
 #[derive(Clone, Copy)]
 pub(crate) enum Values<'a> {
     F32(&'a [f32]),
     Bf16(&'a [bf16]),
 }
 
-impl<'a> Values<'a> {
-    pub(crate) fn len(self) -> usize {
-        match self {
-            Self::F32(values) => values.len(),
-            Self::Bf16(values) => values.len(),
+/// Rows somewhere in memory, each contiguous.
+#[derive(Clone, Copy)]
+pub(crate) struct Matrix<'a> {
+    values: Values<'a>,
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    stride: usize,
+    pub(crate) level: Level,
+}
+
+impl<'a> Matrix<'a> {
+    /// Row r begins at `r * stride`.
+    ///
+    /// # Panics
+    /// When the last row leaves `values`.
+    pub(crate) fn new(
+        level: Level,
+        values: Values<'a>,
+        rows: usize,
+        columns: usize,
+        stride: usize,
+    ) -> Self {
+        let len = match values {
+            Values::F32(values) => values.len(),
+            Values::Bf16(values) => values.len(),
+        };
+        assert!(
+            rows == 0 || (rows - 1) * stride + columns <= len,
+            "a {rows} x {columns} matrix leaves its memory"
+        );
+        Self {
+            values,
+            rows,
+            columns,
+            stride,
+            level,
         }
     }
 
-    fn slice(self, range: std::ops::Range<usize>) -> Self {
-        match self {
-            Self::F32(values) => Self::F32(&values[range]),
-            Self::Bf16(values) => Self::Bf16(&values[range]),
+    /// A few of the rows.
+    pub(crate) fn part(self, rows: std::ops::Range<usize>) -> Self {
+        let start = rows.start * self.stride;
+        let values = match self.values {
+            Values::F32(values) => Values::F32(&values[start..]),
+            Values::Bf16(values) => Values::Bf16(&values[start..]),
+        };
+        Self::new(self.level, values, rows.len(), self.columns, self.stride)
+    }
+
+    /// Row `row` as f32, into `line`, which is as long.
+    pub(crate) fn row(&self, row: usize, line: &mut [f32]) {
+        let at = row * self.stride..row * self.stride + self.columns;
+        match self.values {
+            Values::F32(values) => line.copy_from_slice(&values[at]),
+            Values::Bf16(values) => widen(self.level, &values[at], line),
         }
     }
 }
@@ -85,24 +128,22 @@ impl Kept {
     }
 }
 
+/// Numbers to touch that are worth waking a thread for.
+const WORTH_A_THREAD: usize = 1 << 15;
+
 /// Rows that a thread prepares at a time.
 const SHARE: usize = 16;
 
 impl Rows {
-    /// `x`: [rows, inputs]. `scale`: what each input is multiplied with, after the norm.
-    ///
-    /// # Panics
-    /// When sizes do not go together.
+    /// `x`: [rows, inputs]. `factors`: what each input is multiplied with, after the norm.
     pub(crate) fn prepare(
         format: Format,
-        level: Level,
-        x: Values<'_>,
-        inputs: usize,
+        x: Matrix<'_>,
         norm: Option<Norm<'_>>,
         factors: Option<&[f32]>,
+        on: On,
     ) -> Self {
-        let rows = x.len().checked_div(inputs).unwrap_or(0);
-        assert_eq!(x.len(), rows * inputs, "whole rows");
+        let (level, rows, inputs) = (x.level, x.rows, x.columns);
         let kept = Kept::of(format, level);
         let width = format.groups(inputs) * format.group();
         // An odd number of cache lines, so that the rows of a tile do not all fall into the same few sets of
@@ -126,7 +167,7 @@ impl Rows {
                 if row >= rows {
                     break;
                 }
-                load(level, x.slice(row * inputs..(row + 1) * inputs), &mut line);
+                x.row(row, &mut line);
                 if let Some(norm) = norm {
                     normalise(level, &mut line, norm.weight, norm.bias, norm.eps);
                 }
@@ -152,7 +193,7 @@ impl Rows {
                 }
             }
         };
-        let parallel = rows * inputs >= super::product::WORTH_A_THREAD;
+        let parallel = on == On::ThePool && rows * inputs >= WORTH_A_THREAD;
         match (quantised > 0, parallel) {
             _ if rows == 0 => {}
             (true, true) => bytes
@@ -190,14 +231,6 @@ impl Rows {
     /// All rows; T is the type that they are kept in.
     pub(crate) fn values<T: bytemuck::AnyBitPattern>(&self) -> &[T] {
         self.lines.of()
-    }
-}
-
-/// `x` as f32.
-fn load(level: Level, x: Values<'_>, line: &mut [f32]) {
-    match x {
-        Values::F32(x) => line.copy_from_slice(x),
-        Values::Bf16(x) => widen(level, x, line),
     }
 }
 

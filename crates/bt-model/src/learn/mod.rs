@@ -362,7 +362,7 @@ fn write(
     new: Vec<(&'static str, Tensor)>,
     exec: &Exec,
 ) -> Result<()> {
-    let weights = base.open_weights(&Device::Cpu)?;
+    let weights = base.open_weights(&Exec::cpu())?;
     let mut tensors = std::collections::BTreeMap::new();
     for name in weights.shapes().keys() {
         let tensor = weights.stored(name)?;

@@ -1,12 +1,14 @@
 //! Scaled dot-product attention over several heads: the plain form, and one for the processor that reads
-//! queries, keys and values where they stand and keeps a head's scores in the cache.
+//! queries, keys and values where they stand.
 
 use candle_core::{CpuStorage, CustomOp3, D, Device, Layout, Shape, Tensor};
-use rayon::prelude::*;
+use half::bf16;
 
 use crate::error::Result;
-use crate::ops::math::softmax;
-use crate::ops::product::{Matrix, On, product};
+use crate::kernels::attention::States;
+use crate::kernels::pack::Format;
+use crate::kernels::rows::Values;
+use crate::kernels::{self, Level};
 
 /// `softmax(q kᵀ / sqrt(d) + mask) v` for each head, heads side by side: [B, Tq, D].
 ///
@@ -74,7 +76,7 @@ fn split_heads(x: &Tensor, heads: usize, batch: usize) -> Result<Tensor> {
     Ok(x.contiguous()?)
 }
 
-/// The form for the processor: a task for each head of each pair.
+/// The form for the processor.
 struct Heads {
     heads: usize,
     mask: Option<Vec<Vec<f32>>>,
@@ -95,9 +97,9 @@ impl CustomOp3 for Heads {
         v_layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let (q, k, v) = (
-            Rows::of(q, q_layout)?,
-            Rows::of(k, k_layout)?,
-            Rows::of(v, v_layout)?,
+            states(q, q_layout)?,
+            states(k, k_layout)?,
+            states(v, v_layout)?,
         );
         let batch = q.batch.max(k.batch);
         let fits = |rows: usize| rows == 1 || rows == batch;
@@ -107,6 +109,8 @@ impl CustomOp3 for Heads {
             || k.batch != v.batch
             || !fits(q.batch)
             || !fits(k.batch)
+            || self.heads == 0
+            || !q.width.is_multiple_of(self.heads)
         {
             candle_core::bail!(
                 "attention of {:?} over {:?} and {:?}",
@@ -123,96 +127,53 @@ impl CustomOp3 for Heads {
                 k_layout.shape()
             );
         }
-        let width = q.width / self.heads;
-        let scale = 1.0 / (width as f32).sqrt();
-        let (queries, keys) = (q.tokens, k.tokens);
-        let mut by_head = vec![0f32; batch * self.heads * queries * width];
-        by_head
-            .par_chunks_mut(queries * width)
-            .enumerate()
-            .for_each_init(
-                || vec![0f32; queries * keys],
-                |scores, (task, out)| {
-                    let (b, head) = (task / self.heads, task % self.heads);
-                    let columns = head * width..(head + 1) * width;
-                    product(
-                        scores,
-                        q.matrix(b, &columns),
-                        k.matrix(b, &columns).transposed(),
-                        scale,
-                        On::ThisThread,
-                    );
-                    let mask = self
-                        .mask
-                        .as_ref()
-                        .map(|mask| mask[b % mask.len()].as_slice());
-                    scores.chunks_mut(keys).for_each(|row| softmax(row, mask));
-                    product(
-                        out,
-                        Matrix::rows(scores, queries, keys),
-                        v.matrix(b, &columns),
-                        1.0,
-                        On::ThisThread,
-                    );
-                },
-            );
-        // [B, heads, Tq, d] to [B, Tq, heads, d].
-        let mut out = vec![0f32; by_head.len()];
-        for (row, out) in out.chunks_mut(width.max(1)).enumerate() {
-            let (head, token, b) = (
-                row % self.heads,
-                row / self.heads % queries,
-                row / self.heads / queries,
-            );
-            let from = ((b * self.heads + head) * queries + token) * width;
-            out.copy_from_slice(&by_head[from..from + width]);
-        }
-        Ok((CpuStorage::F32(out), (batch, queries, q.width).into()))
-    }
-}
-
-/// [batch, tokens, width] somewhere in a tensor's memory, the last axis contiguous.
-struct Rows<'a> {
-    data: &'a [f32],
-    batch: usize,
-    tokens: usize,
-    width: usize,
-    batch_stride: usize,
-    row_stride: usize,
-}
-
-impl<'a> Rows<'a> {
-    fn of(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<Self> {
-        let CpuStorage::F32(data) = storage else {
-            candle_core::bail!("f32 is needed")
-        };
-        let (&[batch, tokens, width], &[batch_stride, row_stride, 1]) =
-            (layout.dims(), layout.stride())
-        else {
-            candle_core::bail!("rows of {:?} are not contiguous", layout.shape());
-        };
-        let data = data.get(layout.start_offset()..).unwrap_or_default();
-        Ok(Self {
-            data,
-            batch,
-            tokens,
-            width,
-            batch_stride,
-            row_stride,
+        let level = Level::best();
+        let shape = (batch, q.tokens, q.width).into();
+        let count = batch * q.tokens * q.width;
+        let (all, mask) = ([q, k, v], self.mask.as_deref());
+        Ok(match q.values {
+            Values::F32(_) => {
+                let mut out = vec![0f32; count];
+                let to = kernels::attention::Result::F32(&mut out);
+                kernels::attention::attend(Format::F32, level, all, self.heads, mask, to);
+                (CpuStorage::F32(out), shape)
+            }
+            Values::Bf16(_) => {
+                // Short numbers are only faster where the processor multiplies them as they are.
+                let format = if level >= Level::Avx512Bf16 {
+                    Format::Bf16
+                } else {
+                    Format::F32
+                };
+                let mut out = vec![bf16::ZERO; count];
+                let to = kernels::attention::Result::Bf16(&mut out);
+                kernels::attention::attend(format, level, all, self.heads, mask, to);
+                (CpuStorage::BF16(out), shape)
+            }
         })
     }
+}
 
-    /// Columns of member `b`; the only member serves for all.
-    fn matrix(&self, b: usize, columns: &std::ops::Range<usize>) -> Matrix<'a> {
-        let start = (b % self.batch) * self.batch_stride + columns.start;
-        Matrix::new(
-            &self.data[start..],
-            self.tokens,
-            columns.len(),
-            self.row_stride,
-            1,
-        )
-    }
+/// [batch, tokens, width] where it stands in a tensor's memory.
+fn states<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<States<'a>> {
+    let (&[batch, tokens, width], &[batch_stride, row_stride, 1]) =
+        (layout.dims(), layout.stride())
+    else {
+        candle_core::bail!("rows of {:?} are not contiguous", layout.shape());
+    };
+    let start = layout.start_offset();
+    Ok(States {
+        values: match storage {
+            CpuStorage::F32(data) => Values::F32(data.get(start..).unwrap_or_default()),
+            CpuStorage::BF16(data) => Values::Bf16(data.get(start..).unwrap_or_default()),
+            _ => candle_core::bail!("f32 or bf16 is needed"),
+        },
+        batch,
+        tokens,
+        width,
+        batch_stride,
+        row_stride,
+    })
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
-//! `y = x Wᵀ + b`, and what follows it at once.
+//! `y = x Wᵀ + b`, and what stands before and after it: a norm, an activation, a residual stream. On the
+//! processor all of that is one pass of `kernels`, in the numbers that the model was loaded with.
 
-use candle_core::{
-    CpuStorage, CustomOp2, D, DType, Device, InplaceOp2, InplaceOp3, Layout, Shape, Tensor,
-};
-use rayon::prelude::*;
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Shape, Tensor};
 
 use crate::checkpoint::weights::Scope;
 use crate::error::Result;
-use crate::ops::product::{Matrix, On, product};
-use crate::ops::{Activation, values};
+use crate::kernels::pack::{Format, Packed};
+use crate::kernels::product::{Follow, Out, multiply, padded};
+use crate::kernels::rows::{Matrix, Rows};
+use crate::kernels::{Activation, Level, On};
+use crate::ops::{LayerNorm, activation, values};
 
 /// What follows a linear layer.
 #[derive(Clone, Copy)]
@@ -23,18 +24,36 @@ pub(crate) enum Then<'a> {
 
 /// Weights [out, in] and a bias [out].
 #[derive(Debug)]
-pub(crate) struct Linear {
-    weight: Tensor,
-    bias: Option<Tensor>,
+pub(crate) struct Linear(Kept);
+
+#[derive(Debug)]
+enum Kept {
+    /// On a device.
+    Plain {
+        weight: Tensor,
+        bias: Option<Tensor>,
+    },
+    /// On the processor.
+    Packed(Box<OnCpu>),
+}
+
+#[derive(Debug)]
+struct OnCpu {
+    weight: Packed,
+    /// Filled up to whole panels.
+    bias: Option<Vec<f32>>,
+    /// Whether results are bf16.
+    narrow: bool,
 }
 
 impl Linear {
     /// `weight` and `bias` below `at`.
     pub(crate) fn load(at: &Scope<'_>, inputs: usize, outputs: usize) -> Result<Self> {
-        Ok(Self::new(
+        Self::new(
             at.tensor("weight", &[outputs, inputs])?,
             Some(at.tensor("bias", &[outputs])?),
-        ))
+            at.format(),
+        )
     }
 
     /// Several layers that read the same input, as one: the outputs stand side by side.
@@ -45,64 +64,159 @@ impl Linear {
             weights.push(scope.tensor("weight", &[outputs, inputs])?);
             biases.push(scope.tensor("bias", &[outputs])?);
         }
-        Ok(Self::new(
+        Self::new(
             Tensor::cat(&weights, 0)?,
             Some(Tensor::cat(&biases, 0)?),
-        ))
+            at.first().map_or(Format::F32, Scope::format),
+        )
     }
 
-    pub(crate) fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight, bias }
+    /// `weight`: [out, in]; `bias`: [out]. `format`: what the processor computes with.
+    pub(crate) fn new(weight: Tensor, bias: Option<Tensor>, format: Format) -> Result<Self> {
+        if !weight.device().is_cpu() {
+            return Ok(Self(Kept::Plain { weight, bias }));
+        }
+        let (outputs, inputs) = weight.dims2()?;
+        let (storage, layout) = weight.storage_and_layout();
+        let candle_core::Storage::Cpu(storage) = &*storage else {
+            unreachable!("the device is the processor");
+        };
+        let matrix = Matrix::new(
+            Level::best(),
+            values(storage, layout)?,
+            outputs,
+            inputs,
+            inputs,
+        );
+        Ok(Self(Kept::Packed(Box::new(OnCpu {
+            weight: Packed::from_rows(format, matrix, On::ThePool),
+            bias: match bias {
+                Some(bias) => Some(padded(&bias.to_vec1::<f32>()?)),
+                None => None,
+            },
+            narrow: false,
+        }))))
+    }
+
+    /// Results may be as short as the numbers that they are computed with: for what only products read.
+    pub(crate) fn narrow(mut self) -> Self {
+        if let Kept::Packed(kept) = &mut self.0 {
+            kept.narrow = kept.weight.format != Format::F32;
+        }
+        self
     }
 
     /// `x`: [.., in] to [.., out].
     pub(crate) fn forward(&self, x: &Tensor, then: Then<'_>) -> Result<Tensor> {
-        let mut shape = x.dims().to_vec();
-        if let Some(last) = shape.last_mut() {
-            *last = self.weight.dim(0)?;
-        }
-        let inputs = x.dim(D::Minus1)?;
-        let rows = x.reshape(((), inputs))?;
-        let y = match (x.device(), x.dtype()) {
-            (Device::Cpu, DType::F32) => rows.apply_op2_no_bwd(&self.weight, &Product)?,
-            _ => rows.matmul(&self.weight.t()?)?,
-        };
-        let y = y.reshape(shape)?;
-        match (&self.bias, x.device()) {
-            // `y` is new and nobody else's, so what follows can be done in it, in one pass.
-            (Some(bias), Device::Cpu) => {
-                match then {
-                    Then::Nothing => y.inplace_op2(bias, &Follow(Activation::Linear))?,
-                    Then::Activate(activation) => y.inplace_op2(bias, &Follow(activation))?,
-                    Then::Add(residual) => {
-                        y.inplace_op3(bias, &residual.contiguous()?, &FollowAdd)?
-                    }
-                }
-                Ok(y)
+        self.run(x, None, then)
+    }
+
+    /// The same of `norm` of `x`.
+    pub(crate) fn forward_normed(
+        &self,
+        norm: &LayerNorm,
+        x: &Tensor,
+        then: Then<'_>,
+    ) -> Result<Tensor> {
+        self.run(x, Some(norm), then)
+    }
+
+    fn run(&self, x: &Tensor, norm: Option<&LayerNorm>, then: Then<'_>) -> Result<Tensor> {
+        match &self.0 {
+            Kept::Plain { weight, bias } => {
+                let normed = norm.map(|norm| norm.forward(x)).transpose()?;
+                plain(normed.as_ref().unwrap_or(x), weight, bias.as_ref(), then)
             }
-            (bias, _) => plain(y, bias.as_ref(), then),
+            Kept::Packed(linear) => {
+                let x = x.contiguous()?;
+                let (linear, activation) = (&**linear, match then {
+                    Then::Activate(activation) => Some(activation),
+                    _ => None,
+                });
+                let run = Run {
+                    linear,
+                    norm,
+                    activation,
+                };
+                Ok(match then {
+                    Then::Add(residual) => x.apply_op2_no_bwd(&residual.contiguous()?, &run)?,
+                    _ => x.apply_op1_no_bwd(&run)?,
+                })
+            }
         }
     }
 }
 
-fn plain(y: Tensor, bias: Option<&Tensor>, then: Then<'_>) -> Result<Tensor> {
+/// The form for every device.
+fn plain(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, then: Then<'_>) -> Result<Tensor> {
+    let mut shape = x.dims().to_vec();
+    if let Some(last) = shape.last_mut() {
+        *last = weight.dim(0)?;
+    }
+    let rows = x.reshape(((), x.dim(D::Minus1)?))?;
+    let y = rows.matmul(&weight.t()?)?.reshape(shape)?;
     let y = match bias {
         Some(bias) => y.broadcast_add(bias)?,
         None => y,
     };
     match then {
         Then::Nothing => Ok(y),
-        Then::Activate(activation) => activation.forward(&y),
+        Then::Activate(function) => activation::activate(&y, function),
         Then::Add(residual) => Ok((y + residual)?),
     }
 }
 
-/// `x Wᵀ`, [n, in] with [out, in]. candle's own product is the same arithmetic, but reads /proc/cpuinfo each
-/// time to know how many threads there are, which costs a small model as much as the product itself; and it
-/// does not know of the pool that it is called in.
-struct Product;
+/// The form for the processor.
+struct Run<'a> {
+    linear: &'a OnCpu,
+    norm: Option<&'a LayerNorm>,
+    activation: Option<Activation>,
+}
 
-impl CustomOp2 for Product {
+impl Run<'_> {
+    fn run(
+        &self,
+        x: &CpuStorage,
+        layout: &Layout,
+        residual: Option<&[f32]>,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let weight = &self.linear.weight;
+        let mut shape = layout.dims().to_vec();
+        let rows = match shape.last_mut() {
+            Some(last) if *last == weight.inputs => {
+                *last = weight.outputs;
+                layout.shape().elem_count() / weight.inputs.max(1)
+            }
+            _ => candle_core::bail!("{:?} for {} inputs", layout.shape(), weight.inputs),
+        };
+        let count = rows * weight.outputs;
+        if residual.is_some_and(|residual| residual.len() != count) {
+            candle_core::bail!("a residual of another shape than {shape:?}");
+        }
+        let x = Matrix::new(Level::best(), values(x, layout)?, rows, weight.inputs, weight.inputs);
+        let norm = self.norm.map(LayerNorm::kernel);
+        let rows_ready = Rows::prepare(weight.format, x, norm, None, On::ThePool);
+        let follow = Follow {
+            bias: self.linear.bias.as_deref(),
+            activation: self.activation,
+            residual,
+        };
+        let storage = if self.linear.narrow {
+            let mut y = vec![half::bf16::ZERO; count];
+            let out = Out::bf16(&mut y, rows, weight.outputs, weight.outputs);
+            multiply(&rows_ready, weight, follow, out, On::ThePool);
+            CpuStorage::BF16(y)
+        } else {
+            let mut y = vec![0f32; count];
+            let out = Out::f32(&mut y, rows, weight.outputs, weight.outputs);
+            multiply(&rows_ready, weight, follow, out, On::ThePool);
+            CpuStorage::F32(y)
+        };
+        Ok((storage, shape.into()))
+    }
+}
+
+impl CustomOp1 for Run<'_> {
     fn name(&self) -> &'static str {
         "linear"
     }
@@ -110,146 +224,76 @@ impl CustomOp2 for Product {
     fn cpu_fwd(
         &self,
         x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
+        layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let (rows, inputs) = x_layout.shape().dims2()?;
-        let (outputs, same) = weight_layout.shape().dims2()?;
-        if inputs != same {
-            candle_core::bail!("{inputs} inputs for weights of {same}");
-        }
-        let x = Matrix::rows(values(x, x_layout)?, rows, inputs);
-        let weight = Matrix::rows(values(weight, weight_layout)?, outputs, inputs);
-        let mut y = vec![0.0; rows * outputs];
-        product(&mut y, x, weight.transposed(), 1.0, On::ThePool);
-        Ok((CpuStorage::F32(y), Shape::from((rows, outputs))))
+        self.run(x, layout, None)
     }
 }
 
-/// Values that one thread takes at a time; fewer than this are not worth a second thread.
-const SHARE: usize = 1 << 14;
-
-/// `act(y + bias)`.
-struct Follow(Activation);
-
-impl InplaceOp2 for Follow {
+impl CustomOp2 for Run<'_> {
     fn name(&self) -> &'static str {
-        "bias-activation"
+        "linear-residual"
     }
 
     fn cpu_fwd(
         &self,
-        y: &mut CpuStorage,
+        x: &CpuStorage,
         layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> candle_core::Result<()> {
-        let bias = values(bias, bias_layout)?;
-        each_share(y, layout, bias.len(), |_, share| {
-            for row in share.chunks_mut(bias.len()) {
-                for (y, bias) in row.iter_mut().zip(bias) {
-                    *y += bias;
-                }
-                self.0.apply(row);
-            }
-        })
-    }
-}
-
-/// `y + bias + residual`.
-struct FollowAdd;
-
-impl InplaceOp3 for FollowAdd {
-    fn name(&self) -> &'static str {
-        "bias-residual"
-    }
-
-    fn cpu_fwd(
-        &self,
-        y: &mut CpuStorage,
-        layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
         residual: &CpuStorage,
         residual_layout: &Layout,
-    ) -> candle_core::Result<()> {
-        let bias = values(bias, bias_layout)?;
-        let residual = values(residual, residual_layout)?;
-        if residual.len() != layout.shape().elem_count() {
-            candle_core::bail!(
-                "residual {:?} for {:?}",
-                residual_layout.shape(),
-                layout.shape()
-            );
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        match values(residual, residual_layout)? {
+            crate::kernels::rows::Values::F32(residual) => self.run(x, layout, Some(residual)),
+            crate::kernels::rows::Values::Bf16(_) => candle_core::bail!("a residual is f32"),
         }
-        each_share(y, layout, bias.len(), |start, share| {
-            let residual = residual[start..].chunks(bias.len());
-            for (row, residual) in share.chunks_mut(bias.len()).zip(residual) {
-                for ((y, bias), residual) in row.iter_mut().zip(bias).zip(residual) {
-                    *y += bias + residual;
-                }
-            }
-        })
     }
-}
-
-/// Gives `work` the contiguous `y` in shares of whole rows, with the place at which each begins.
-fn each_share(
-    y: &mut CpuStorage,
-    layout: &Layout,
-    width: usize,
-    work: impl Fn(usize, &mut [f32]) + Sync,
-) -> candle_core::Result<()> {
-    let CpuStorage::F32(y) = y else {
-        candle_core::bail!("f32 is needed")
-    };
-    let Some((start, end)) = layout.contiguous_offsets() else {
-        candle_core::bail!("rows must be contiguous")
-    };
-    let y = &mut y[start..end];
-    if width == 0 || !y.len().is_multiple_of(width) {
-        candle_core::bail!("bias of {width} for rows {:?}", layout.shape());
-    }
-    let share = SHARE.div_ceil(width) * width;
-    if y.len() <= share {
-        work(0, y);
-    } else {
-        y.par_chunks_mut(share)
-            .enumerate()
-            .for_each(|(i, y)| work(i * share, y));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use candle_core::{DType, Device};
+
     use super::*;
 
     #[test]
-    fn what_follows_in_place_is_what_follows_plainly() {
+    fn the_form_for_the_processor_is_the_plain_one() {
         let random = |shape: &[usize]| Tensor::randn(0f32, 1.0, shape, &Device::Cpu).unwrap();
         for (rows, inputs, outputs) in [(1, 3, 1), (5, 8, 24), (900, 16, 48)] {
             let (x, residual) = (random(&[2, rows, inputs]), random(&[2, rows, outputs]));
-            let linear = Linear::new(random(&[outputs, inputs]), Some(random(&[outputs])));
+            let (weight, bias) = (random(&[outputs, inputs]), random(&[outputs]));
+            let norm = LayerNorm::new(random(&[inputs]), random(&[inputs]), 1e-5).unwrap();
+            let linear = Linear::new(weight.clone(), Some(bias.clone()), Format::F32).unwrap();
             for then in [
                 Then::Nothing,
                 Then::Activate(Activation::Gelu),
                 Then::Add(&residual),
             ] {
-                let got = linear.forward(&x, then).unwrap();
-                let y = x.broadcast_matmul(&linear.weight.t().unwrap()).unwrap();
-                let expected = plain(y, linear.bias.as_ref(), then).unwrap();
-                let off = (got - expected)
-                    .unwrap()
-                    .abs()
-                    .unwrap()
-                    .max_all()
-                    .unwrap()
-                    .to_scalar::<f32>()
-                    .unwrap();
-                assert!(off < 1e-5, "{rows} x {inputs} x {outputs}: {off}");
+                let normed = norm.forward(&x).unwrap();
+                for (got, x) in [
+                    (linear.forward(&x, then).unwrap(), &x),
+                    (linear.forward_normed(&norm, &x, then).unwrap(), &normed),
+                ] {
+                    let expected = plain(x, &weight, Some(&bias), then).unwrap();
+                    let off = (got - expected)
+                        .unwrap()
+                        .abs()
+                        .unwrap()
+                        .max_all()
+                        .unwrap()
+                        .to_scalar::<f32>()
+                        .unwrap();
+                    assert!(off < 1e-5, "{rows} x {inputs} x {outputs}: {off}");
+                }
             }
         }
+    }
+
+    #[test]
+    fn shapes_that_do_not_go_together_are_errors() {
+        let ones = |shape: &[usize]| Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap();
+        let linear = Linear::new(ones(&[4, 3]), None, Format::Int8).unwrap();
+        assert!(linear.forward(&ones(&[2, 5]), Then::Nothing).is_err());
+        let residual = ones(&[2, 5]);
+        assert!(linear.forward(&ones(&[2, 3]), Then::Add(&residual)).is_err());
     }
 }

@@ -4,23 +4,23 @@
 pub(crate) mod activation;
 pub(crate) mod attention;
 pub(crate) mod linear;
-mod math;
 pub(crate) mod norm;
-mod product;
 
 use candle_core::{CpuStorage, Layout};
 
-pub use activation::Activation;
+use crate::kernels::rows::Values;
+
 pub(crate) use linear::{Linear, Then};
 pub(crate) use norm::LayerNorm;
 
-/// The values of a contiguous f32 tensor in the processor's memory.
-fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
-    let CpuStorage::F32(data) = storage else {
-        candle_core::bail!("f32 is needed")
+/// The values of a contiguous tensor in the processor's memory.
+fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<Values<'a>> {
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        candle_core::bail!("{:?} is not contiguous", layout.shape())
     };
-    match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(&data[start..end]),
-        None => candle_core::bail!("{:?} is not contiguous", layout.shape()),
+    match storage {
+        CpuStorage::F32(data) => Ok(Values::F32(&data[start..end])),
+        CpuStorage::BF16(data) => Ok(Values::Bf16(&data[start..end])),
+        _ => candle_core::bail!("f32 or bf16 is needed"),
     }
 }

@@ -7,7 +7,8 @@ use candle_core::Tensor;
 use crate::checkpoint::weights::Scope;
 use crate::config::{Config, TextConfig};
 use crate::error::Result;
-use crate::ops::{Activation, LayerNorm, Linear, Then, attention};
+use crate::kernels::Activation;
+use crate::ops::{LayerNorm, Linear, Then, attention};
 use crate::probe::{Probe, Stage};
 use crate::token_batch::TokenBatch;
 use crate::tower::Need;
@@ -115,7 +116,8 @@ impl SelfAttention {
                 &[own.at("query"), own.at("key"), own.at("value")],
                 width,
                 width,
-            )?,
+            )?
+            .narrow(),
             output: Linear::load(&at.at("output").at("dense"), width, width)?,
             norm: LayerNorm::load(&at.at("output").at("LayerNorm"), width, text.layer_norm_eps)?,
             heads: text.heads,
@@ -146,7 +148,7 @@ impl FeedForward {
     pub(crate) fn load(at: &Scope<'_>, width: usize, text: &TextConfig) -> Result<Self> {
         let (intermediate, output) = (at.at("intermediate").at("dense"), at.at("output"));
         Ok(Self {
-            wide: Linear::load(&intermediate, width, text.intermediate_size)?,
+            wide: Linear::load(&intermediate, width, text.intermediate_size)?.narrow(),
             narrow: Linear::load(&output.at("dense"), text.intermediate_size, width)?,
             norm: LayerNorm::load(&output.at("LayerNorm"), width, text.layer_norm_eps)?,
             activation: text.activation,

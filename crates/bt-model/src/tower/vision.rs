@@ -4,11 +4,13 @@
 //! which keeps [tokens, B, Dv] inside; here it is [B, tokens, Dv].
 
 use candle_core::Tensor;
+use rayon::prelude::*;
 
 use crate::checkpoint::weights::Scope;
 use crate::config::Config;
 use crate::error::Result;
-use crate::ops::{Activation, LayerNorm, Linear, Then, attention};
+use crate::kernels::Activation;
+use crate::ops::{LayerNorm, Linear, Then, attention};
 use crate::probe::{Probe, Stage};
 use crate::tower::Need;
 
@@ -57,7 +59,8 @@ impl VisionTower {
                     .tensor("weight", &kernel)?
                     .flatten_from(1)?,
                 None,
-            ),
+                at.format(),
+            )?,
             class: table.narrow(0, 0, 1)?.broadcast_add(&class)?.unsqueeze(0)?,
             positions: table
                 .narrow(0, 1.min(table.dim(0)? - 1), table.dim(0)?.max(2) - 1)?
@@ -88,8 +91,33 @@ impl VisionTower {
         need: Need,
         probe: &mut dyn Probe,
     ) -> Result<Vec<Tensor>> {
-        let mut x = self.ln_pre.forward(&self.embed(pixels)?)?;
+        let x = self.ln_pre.forward(&self.embed(pixels)?)?;
         probe.see(Stage::ImageHidden(0), &x)?;
+        let batch = x.dim(0)?;
+        if !x.device().is_cpu() || batch == 1 || probe.looks() {
+            return self.through(x, from, need, probe);
+        }
+        // A picture a thread: what lies between two operators is read again while it is in that core's cache.
+        let pictures = (0..batch)
+            .into_par_iter()
+            .map(|i| self.through(x.narrow(0, i, 1)?, from, need, &mut ()))
+            .collect::<Result<Vec<_>>>()?;
+        (0..=self.blocks.len() - from)
+            .map(|k| {
+                let states: Vec<&Tensor> = pictures.iter().map(|states| &states[k]).collect();
+                Ok(Tensor::cat(&states, 0)?)
+            })
+            .collect()
+    }
+
+    /// The blocks. `x`: [B, P + 1, Dv].
+    fn through(
+        &self,
+        mut x: Tensor,
+        from: usize,
+        need: Need,
+        probe: &mut dyn Probe,
+    ) -> Result<Vec<Tensor>> {
         let mut states = Vec::with_capacity(self.blocks.len() + 1 - from);
         for (i, block) in self.blocks.iter().enumerate() {
             let need = if i + 1 == self.blocks.len() {
@@ -134,10 +162,12 @@ impl Block {
             qkv: Linear::new(
                 attn.tensor("in_proj_weight", &[3 * width, width])?,
                 Some(attn.tensor("in_proj_bias", &[3 * width])?),
-            ),
+                at.format(),
+            )?
+            .narrow(),
             out: Linear::load(&attn.at("out_proj"), width, width)?,
             ln_2: LayerNorm::load(&at.at("ln_2"), width, eps)?,
-            wide: Linear::load(&mlp.at("c_fc"), width, 4 * width)?,
+            wide: Linear::load(&mlp.at("c_fc"), width, 4 * width)?.narrow(),
             narrow: Linear::load(&mlp.at("c_proj"), 4 * width, width)?,
             heads,
         })
@@ -146,14 +176,12 @@ impl Block {
     /// `y = x + out MHA(ln_1 x)`, then `y + c_proj qgelu(c_fc ln_2 y)`.
     fn forward(&self, x: &Tensor, need: Need) -> Result<Tensor> {
         let width = x.dim(2)?;
-        let qkv = self.qkv.forward(&self.ln_1.forward(x)?, Then::Nothing)?;
+        let qkv = self.qkv.forward_normed(&self.ln_1, x, Then::Nothing)?;
         let part = |i: usize| qkv.narrow(2, i * width, width);
         let read = attention::attend(&need.of(&part(0)?)?, &part(1)?, &part(2)?, self.heads, None)?;
         let y = self.out.forward(&read, Then::Add(&need.of(x)?))?;
-        let wide = self.wide.forward(
-            &self.ln_2.forward(&y)?,
-            Then::Activate(Activation::QuickGelu),
-        )?;
+        let then = Then::Activate(Activation::QuickGelu);
+        let wide = self.wide.forward_normed(&self.ln_2, &y, then)?;
         self.narrow.forward(&wide, Then::Add(&y))
     }
 }

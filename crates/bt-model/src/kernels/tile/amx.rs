@@ -2,7 +2,6 @@
 //! stable names for these instructions, so they are written as they are.
 //!
 //! Eight tile registers: four hold the sums of 32 x 32, two hold rows, two hold columns.
-#![expect(unsafe_code, reason = "kernels are given pointers into packed rows")]
 
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid_count, _xgetbv};

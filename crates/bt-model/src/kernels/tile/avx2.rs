@@ -3,7 +3,6 @@
 //! AVX2's own product of unsigned and signed bytes adds pairs in 16 bits with saturation, which changes sums.
 //! So its 8-bit kernel widens both sides to 16 bits, where nothing saturates: rows when they are prepared,
 //! columns as they are read. AVX-VNNI has the exact instruction.
-#![expect(unsafe_code, reason = "kernels are given pointers into packed rows")]
 
 use std::arch::x86_64::*;
 

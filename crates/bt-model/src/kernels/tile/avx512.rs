@@ -1,5 +1,4 @@
 //! Kernels for AVX-512: twelve rows by two vectors of columns stay in registers.
-#![expect(unsafe_code, reason = "kernels are given pointers into packed rows")]
 
 use std::arch::x86_64::*;
 

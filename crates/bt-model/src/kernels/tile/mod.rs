@@ -4,6 +4,7 @@
 //! Rows `a` stand one after the other, `stride` elements apart. Columns `b` stand in panels of [`COLUMNS`]:
 //! `[groups][COLUMNS][elements of a group]`, where a group is four bytes of consecutive inputs: one f32, two
 //! bf16, four 8-bit numbers. Rows hold `groups` groups too.
+#![expect(unsafe_code, reason = "kernels are given pointers into packed rows")]
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod amx;

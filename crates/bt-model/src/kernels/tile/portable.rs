@@ -1,5 +1,4 @@
 //! Kernels in plain Rust: for processors without a kernel of their own, and what the others are tested against.
-#![expect(unsafe_code, reason = "kernels are given pointers into packed rows")]
 
 use half::bf16;
 
