@@ -1,6 +1,6 @@
 //! Speed of the model: pictures, texts and reranked pairs a second, and the time to load.
 //!
-//!     cargo bench --bench model -- [--size base|large|mini] [--threads 2]
+//!     cargo bench --bench model -- [--size base|large|mini] [--threads 2] [--precision f32|bf16|int8]
 //!
 //! `base` and `large` have random weights. Peers, in the same minute: benches/peers/peers.py vision, pair;
 //! candle's own CLIP tower of the same size is timed here.
@@ -40,7 +40,10 @@ fn main() -> Result<()> {
         fit: Fit::Reference,
     };
     let start = Instant::now();
-    let model = Encoder::load(&choice, &Exec::parse("cpu")?, &mut |_| {})?;
+    let precision = argument("--precision", "f32");
+    let exec = Exec::parse("cpu")?.with_precision(precision.parse()?)?;
+    let model = Encoder::load(&choice, &exec, &mut |_| {})?;
+    let size = format!("{size} {precision} {}", bt_model::processor_level());
     row(&format!("load {size}"), start.elapsed().as_secs_f64(), "s");
 
     let pictures: Vec<_> = (0..20).map(|seed| model.prepare(&drawn(seed))).collect();
@@ -77,7 +80,9 @@ fn main() -> Result<()> {
         "pairs/s",
     );
 
-    if let Some(body) = body {
+    if let Some(body) = body
+        && precision == "f32"
+    {
         candle_clip(&size, body)?;
     }
     Ok(())

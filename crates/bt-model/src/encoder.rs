@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 use image::RgbImage;
 
+use crate::cache;
 use crate::calibration::Calibration;
 use crate::checkpoint::{Checkpoint, Event};
 use crate::error::{Error, Result};
@@ -14,6 +15,8 @@ use crate::heads::{Heads, normalise};
 use crate::heat::{WordHeat, word_heat};
 use crate::model::{BridgeTower, ImageStates, Need, TextStates, rows};
 use crate::pixels::{Fit, ImageProcessor, Pixels, Window};
+use crate::precision::Precision;
+use crate::settle;
 use crate::token_batch::TokenBatch;
 use crate::tokenizer::{Tokenizer, Tokens};
 
@@ -101,6 +104,7 @@ pub struct Encoder {
     tokenizer: Tokenizer,
     processor: ImageProcessor,
     calibration: Calibration,
+    precision: Precision,
 }
 
 impl Encoder {
@@ -122,17 +126,34 @@ impl Encoder {
         exec: &Exec,
         on: &mut dyn FnMut(Event),
     ) -> Result<Self> {
-        // Hashing gigabytes and loading them take about as long; they go side by side.
-        let (id, model) = std::thread::scope(|scope| {
-            let id = scope.spawn(|| checkpoint.identity(fit));
-            let model = BridgeTower::load(checkpoint, exec, on);
-            let id = id.join();
-            (
-                id.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-                model,
-            )
-        });
-        let (id, model) = (id?, model?);
+        settle::load(checkpoint, fit, exec, on)
+    }
+
+    /// The same in the precision that `exec` says, which is not `auto` on the processor.
+    pub(crate) fn in_precision(
+        checkpoint: &Checkpoint,
+        fit: Fit,
+        exec: &Exec,
+        on: &mut dyn FnMut(Event),
+    ) -> Result<Self> {
+        let (id, model) = if exec.precision == Precision::Int8 {
+            let id = checkpoint.identity(fit)?;
+            let kept = cache::folder(&id).map(|folder| folder.join("int8.weights"));
+            let model = BridgeTower::load_kept(checkpoint, exec, kept.as_deref(), on)?;
+            (id, model)
+        } else {
+            // Hashing gigabytes and loading them take about as long; they go side by side.
+            let (id, model) = std::thread::scope(|scope| {
+                let id = scope.spawn(|| checkpoint.identity(fit));
+                let model = BridgeTower::load(checkpoint, exec, on);
+                let id = id.join();
+                (
+                    id.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                    model,
+                )
+            });
+            (id?, model?)
+        };
         let config = model.config();
         let bad = |file: &str, what: String| Error::BadFile {
             path: checkpoint.folder().join(file),
@@ -164,6 +185,7 @@ impl Encoder {
             )?,
             processor,
             calibration,
+            precision: exec.precision,
             model,
         })
     }
@@ -176,6 +198,11 @@ impl Encoder {
     /// Fingerprint of configuration, weights, tokenizer, image processor and fit, as hexadecimal text.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The precision that it computes in: never `auto`.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// The graph.

@@ -6,7 +6,7 @@ use crate::checkpoint::weights::{Scope, Weights};
 use crate::config::{Config, ItcImageFrom};
 use crate::error::Result;
 use crate::kernels::Activation;
-use crate::ops::{LayerNorm, Linear, Then};
+use crate::ops::{LayerNorm, Linear, Table, Then};
 
 /// Which heads a checkpoint has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -86,7 +86,7 @@ pub(crate) struct Mlm {
 
 impl HeadSet {
     /// A head is there when the file has any tensor of it; then it must have them all. `words`: [V, D].
-    pub(crate) fn load(weights: &Weights, config: &Config, words: &Tensor) -> Result<Self> {
+    pub(crate) fn load(weights: &Weights, config: &Config, words: &Table) -> Result<Self> {
         let width = config.hidden_size;
         let size = |head: &str| {
             let in_file = weights
@@ -130,7 +130,7 @@ impl HeadSet {
                 None
             },
             mlm: if weights.any("mlm_score.") {
-                Some(Mlm::load(&weights.head("mlm_score"), config, words)?)
+                Some(Mlm::load(&weights.large_head("mlm_score"), config, words)?)
             } else {
                 None
             },
@@ -149,19 +149,21 @@ fn logit_scale(weights: &Weights, config: &Config) -> Result<f32> {
 
 impl Mlm {
     /// The decoder has its own matrix; a file without one is tied to the word table.
-    fn load(at: &Scope<'_>, config: &Config, words: &Tensor) -> Result<Self> {
+    fn load(at: &Scope<'_>, config: &Config, words: &Table) -> Result<Self> {
         let (width, vocab) = (config.hidden_size, config.text.vocab_size);
         let transform = at.at("transform");
-        let matrix = if at.has("decoder.weight") {
-            at.at("decoder").tensor("weight", &[vocab, width])?
+        let bias = at.tensor("bias", &[vocab])?;
+        let decoder = if at.has("decoder.weight") {
+            let names = [Some("weight"), None];
+            Linear::load_named(&[at.at("decoder")], names, &[vocab, width])?.with_bias(bias)?
         } else {
-            words.clone()
+            Linear::new(words.all(bias.device())?, Some(bias), at.format())?
         };
         Ok(Self {
             dense: Linear::load(&transform.at("dense"), width, width)?,
             activation: config.activation,
             norm: LayerNorm::load(&transform.at("LayerNorm"), width, config.layer_norm_eps)?,
-            decoder: Linear::new(matrix, Some(at.tensor("bias", &[vocab])?), at.format())?,
+            decoder,
         })
     }
 

@@ -6,6 +6,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod cache;
 mod calibration;
 mod captions;
 mod checkpoint;
@@ -18,12 +19,14 @@ mod heads;
 mod heat;
 mod kernels;
 mod learn;
+mod loss;
 mod model;
 mod ops;
 mod pixels;
 mod precision;
 mod probe;
 mod resize;
+mod settle;
 mod token_batch;
 mod tokenizer;
 mod tower;
@@ -40,10 +43,17 @@ pub use error::{Error, Kind, Result};
 pub use exec::Exec;
 pub use heads::Heads;
 pub use heat::WordHeat;
-pub use learn::{LearnEvent, LearnOptions, Learnt, ReadPicture, Recall, learn_heads};
-pub use model::{BridgeTower, Fused, ImageStates, Need, TextStates};
 pub use kernels::Activation;
+pub use learn::{LearnEvent, LearnOptions, Learnt, ReadPicture, Recall, learn_heads};
+pub use loss::Loss;
+pub use model::{BridgeTower, Fused, ImageStates, Need, TextStates};
 pub use pixels::{Fit, ImageProcessor, Pixels, Window};
 pub use precision::Precision;
 pub use probe::{Probe, Stage};
 pub use token_batch::TokenBatch;
+
+/// The vector instructions that products are made with here: `portable`, `avx2`, `avx-vnni`, `avx512`,
+/// `avx512-bf16` or `amx`; the environment variable BT_CPU names the most that may be used.
+pub fn processor_level() -> &'static str {
+    kernels::Level::best().name()
+}

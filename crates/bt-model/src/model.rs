@@ -3,6 +3,8 @@
 //! The halves that a caller can keep are types: [`TextStates`] do not depend on a picture, [`ImageStates`]
 //! not on a text. Heads are functions of states. Texts and pictures themselves are `encoder.rs`'s.
 
+use std::path::Path;
+
 use candle_core::{DType, Device, Tensor};
 
 use crate::checkpoint::{Checkpoint, Event, unused};
@@ -121,8 +123,21 @@ impl BridgeTower {
     /// # Errors
     /// A graph that is not implemented; or one list of all weights that are missing, surplus or misshapen.
     pub fn load(checkpoint: &Checkpoint, exec: &Exec, on: &mut dyn FnMut(Event)) -> Result<Self> {
+        Self::load_kept(checkpoint, exec, None, on)
+    }
+
+    /// The same with a file in which layers are kept as kernels read them, for the next load.
+    pub(crate) fn load_kept(
+        checkpoint: &Checkpoint,
+        exec: &Exec,
+        kept_at: Option<&Path>,
+        on: &mut dyn FnMut(Event),
+    ) -> Result<Self> {
         let config = checkpoint.config(on)?;
-        let weights = checkpoint.open_weights(exec)?;
+        let mut weights = checkpoint.open_weights(exec)?;
+        if let Some(path) = kept_at {
+            weights = weights.kept_at(path);
+        }
         let body = weights.body();
         let width = config.hidden_size;
         let text = TextTower::load(&body.at("text_model"), &config)?;

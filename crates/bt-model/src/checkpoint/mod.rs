@@ -6,18 +6,24 @@ mod info;
 mod lightning;
 mod names;
 mod pickle;
+mod prepared;
+mod shards;
 mod sizes;
 pub(crate) mod weights;
 pub(crate) mod write;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::cache;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::exec::Exec;
+use crate::loss::Loss;
 use crate::pixels::Fit;
+use crate::precision::Precision;
 use weights::{WeightFiles, Weights};
 
 pub use hub::{Hub, HubError, Token};
@@ -26,7 +32,7 @@ pub use lightning::{ConvertOptions, Converted, convert};
 pub(crate) use names::{known_names, unused};
 
 /// What finding a checkpoint is doing; programs show it, libraries never print.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
     /// Something worth a line, such as a field of config.json that is not known.
@@ -39,6 +45,13 @@ pub enum Event {
         done: u64,
         /// Bytes in all, when the server says so.
         total: Option<u64>,
+    },
+    /// What a precision costs this checkpoint, measured for the first time.
+    Loss {
+        /// The precision.
+        precision: Precision,
+        /// How near its results are to those of f32.
+        loss: Loss,
     },
 }
 
@@ -201,6 +214,16 @@ impl Checkpoint {
         Weights::open(&self.weights, &place, exec)
     }
 
+    /// Bytes of the files of weights.
+    pub(crate) fn weight_bytes(&self) -> u64 {
+        let size = |path: &PathBuf| fs_err::metadata(path).map_or(0, |file| file.len());
+        match &self.weights {
+            WeightFiles::Bundled(bytes) => bytes.len() as u64,
+            WeightFiles::Safetensors(paths) => paths.iter().map(size).sum(),
+            WeightFiles::Pickle(path) => size(path),
+        }
+    }
+
     /// The fingerprint with a fit, as hexadecimal text: what an index remembers its model by.
     ///
     /// # Errors
@@ -252,15 +275,55 @@ impl Checkpoint {
     }
 }
 
+/// Of gigabytes, so it is remembered for a file of this place, size and time of change.
 fn hash_file(path: &Path) -> Result<blake3::Hash> {
+    let mut file = fs_err::File::open(path)?;
+    let key = hash_key(path, &file.metadata()?);
+    let place = key.and_then(|key| Some(cache::folder("hashes")?.join(key.to_hex().as_str())));
+    if let Some(known) = place.as_ref().and_then(|place| fs_err::read(place).ok())
+        && let Ok(hash) = blake3::Hash::from_hex(&known)
+    {
+        return Ok(hash);
+    }
     let mut hasher = blake3::Hasher::new();
-    hasher.update_mmap_rayon(path).map_err(|cause| {
-        std::io::Error::new(
-            cause.kind(),
-            format!("cannot read `{}`: {cause}", path.display()),
-        )
-    })?;
-    Ok(hasher.finalize())
+    let mut buffer = vec![0; HASHED_AT_ONCE];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            read => hasher.update_rayon(&buffer[..read]),
+        };
+    }
+    let hash = hasher.finalize();
+    if let Some(place) = place {
+        // What cannot be kept is computed again.
+        let _ = cache::put(&place, hash.to_hex().as_bytes());
+    }
+    Ok(hash)
+}
+
+/// Bytes of a file that are hashed by all threads together.
+const HASHED_AT_ONCE: usize = 16 << 20;
+
+/// `None` where the system does not tell all that would show a change, or where the file was changed so lately
+/// that another change could have the same time.
+fn hash_key(path: &Path, file: &std::fs::Metadata) -> Option<blake3::Hash> {
+    /// Of what clocks of file systems round to, the coarsest.
+    const SETTLED: std::time::Duration = std::time::Duration::from_secs(3);
+    let changed = file.modified().ok()?;
+    if changed.elapsed().ok()? < SETTLED {
+        return None;
+    }
+    let changed = changed.duration_since(std::time::UNIX_EPOCH).ok()?;
+    let mut key = blake3::Hasher::new();
+    key.update(
+        fs_err::canonicalize(path)
+            .ok()?
+            .as_os_str()
+            .as_encoded_bytes(),
+    );
+    key.update(&file.len().to_le_bytes());
+    key.update(&changed.as_nanos().to_le_bytes());
+    Some(key.finalize())
 }
 
 /// The file's text, or `None` when it is not there.

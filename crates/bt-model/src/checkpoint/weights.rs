@@ -6,13 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use candle_core::pickle::PthTensors;
-use candle_core::safetensors::{Load, MmapedSafetensors, SliceSafetensors};
+use candle_core::safetensors::SliceSafetensors;
 use candle_core::{DType, Tensor};
 
 use super::pickle;
+use super::prepared::{Prepared, PreparedLinear, Preparing};
+use super::shards::Shards;
 use crate::error::{Error, Result};
 use crate::exec::Exec;
-use crate::kernels::pack::Format;
+use crate::kernels::Lines;
+use crate::kernels::pack::{Format, Packed};
 use crate::precision::Precision;
 
 /// Where the weights are.
@@ -28,7 +31,7 @@ pub(crate) enum WeightFiles {
 
 enum Source {
     Bundled(SliceSafetensors<'static>),
-    Mapped(MmapedSafetensors),
+    Shards(Shards),
     Pickle(PthTensors),
 }
 
@@ -40,6 +43,8 @@ pub(crate) struct Weights {
     prefix: &'static str,
     exec: Exec,
     account: RefCell<Account>,
+    prepared: Option<Prepared>,
+    preparing: RefCell<Option<Preparing>>,
 }
 
 #[derive(Default)]
@@ -62,9 +67,7 @@ impl Weights {
             WeightFiles::Bundled(bytes) => {
                 Source::Bundled(SliceSafetensors::new(bytes).map_err(|cause| bad(place, cause))?)
             }
-            WeightFiles::Safetensors(paths) => {
-                Source::Mapped(map(paths).map_err(|cause| bad(place, cause))?)
-            }
+            WeightFiles::Safetensors(paths) => Source::Shards(Shards::open(paths)?),
             WeightFiles::Pickle(path) => Source::Pickle(pickle::open(path, None)?),
         };
         let shapes: BTreeMap<String, Vec<usize>> = match &source {
@@ -73,11 +76,7 @@ impl Weights {
                 .into_iter()
                 .map(|(name, view)| (name, view.shape().to_vec()))
                 .collect(),
-            Source::Mapped(file) => file
-                .tensors()
-                .into_iter()
-                .map(|(name, view)| (name, view.shape().to_vec()))
-                .collect(),
+            Source::Shards(files) => files.shapes(),
             Source::Pickle(file) => file
                 .tensor_infos()
                 .iter()
@@ -96,7 +95,26 @@ impl Weights {
             prefix,
             exec: exec.clone(),
             account: RefCell::default(),
+            prepared: None,
+            preparing: RefCell::default(),
         })
+    }
+
+    /// Takes layers from the file at `path` where it is whole, else writes that file from what is loaded.
+    pub(crate) fn kept_at(mut self, path: &Path) -> Self {
+        self.prepared = Prepared::open(path, self.format());
+        if self.prepared.is_none() {
+            self.preparing = RefCell::new(Preparing::begin(path));
+        }
+        self
+    }
+
+    fn format(&self) -> Format {
+        match self.exec.precision {
+            Precision::Int8 => Format::Int8,
+            Precision::Bf16 => Format::Bf16,
+            _ => Format::F32,
+        }
     }
 
     /// Names and shapes as they stand in the file.
@@ -114,11 +132,7 @@ impl Weights {
         Scope {
             weights: self,
             path: self.prefix.to_owned(),
-            format: match self.exec.precision {
-                Precision::Int8 => Format::Int8,
-                Precision::Bf16 => Format::Bf16,
-                _ => Format::F32,
-            },
+            format: self.format(),
         }
     }
 
@@ -131,21 +145,18 @@ impl Weights {
         }
     }
 
+    /// A head as large as a part of the body, and treated like one.
+    pub(crate) fn large_head(&self, name: &str) -> Scope<'_> {
+        Scope {
+            format: self.format(),
+            ..self.head(name)
+        }
+    }
+
     /// A tensor without a path, such as `logit_scale`.
     pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        self.account.borrow_mut().asked.insert(name.to_owned());
-        match self.shapes.get(name) {
-            Some(found) if found == shape => return self.read(name),
-            Some(found) => self
-                .account
-                .borrow_mut()
-                .misshapen
-                .push(format!("{name} {found:?} instead of {shape:?}")),
-            None => self
-                .account
-                .borrow_mut()
-                .missing
-                .push(format!("{name} {shape:?}")),
+        if self.claim(name, shape) {
+            return self.read(name);
         }
         // A stand-in of the same rank, so that loading goes on and the list gets complete; `finish` refuses.
         Ok(Tensor::zeros(
@@ -153,6 +164,20 @@ impl Weights {
             DType::F32,
             &self.exec.device,
         )?)
+    }
+
+    /// Enters into the account that a tensor is asked for, and says whether it is there in this shape.
+    fn claim(&self, name: &str, shape: &[usize]) -> bool {
+        let mut account = self.account.borrow_mut();
+        account.asked.insert(name.to_owned());
+        match self.shapes.get(name) {
+            Some(found) if found == shape => return true,
+            Some(found) => account
+                .misshapen
+                .push(format!("{name} {found:?} instead of {shape:?}")),
+            None => account.missing.push(format!("{name} {shape:?}")),
+        }
+        false
     }
 
     /// A tensor of any shape, as f32.
@@ -174,7 +199,7 @@ impl Weights {
     pub(crate) fn stored(&self, name: &str) -> Result<Tensor> {
         match &self.source {
             Source::Bundled(file) => file.load(name, &self.exec.device),
-            Source::Mapped(file) => file.get(name).and_then(|view| view.load(&self.exec.device)),
+            Source::Shards(files) => files.load(name, &self.exec.device),
             Source::Pickle(file) => match file.get(name) {
                 Ok(Some(tensor)) => tensor.to_device(&self.exec.device),
                 Ok(None) => return Err(self.bad(name, "not there".to_owned())),
@@ -193,6 +218,7 @@ impl Weights {
 
     /// Settles the account. `unused` says which names, less the body's prefix, may be there without being read.
     pub(crate) fn finish(self, unused: impl Fn(&str) -> bool) -> Result<()> {
+        let preparing = self.preparing.into_inner();
         let Account {
             asked,
             missing,
@@ -206,6 +232,9 @@ impl Weights {
             })
             .collect();
         if missing.is_empty() && surplus.is_empty() && misshapen.is_empty() {
+            if let Some(preparing) = preparing {
+                preparing.finish();
+            }
             return Ok(());
         }
         Err(Error::Weights {
@@ -240,6 +269,48 @@ impl Scope<'_> {
         self.weights.tensor(&format!("{}{name}", self.path), shape)
     }
 
+    /// Whether the tensor `name` is there in this shape; a name that is not is in the list that `finish` gives.
+    pub(crate) fn claim(&self, name: &str, shape: &[usize]) -> bool {
+        self.weights.claim(&format!("{}{name}", self.path), shape)
+    }
+
+    /// A layer that an earlier load has prepared, under the name of its first tensor and their number.
+    pub(crate) fn prepared(
+        &self,
+        name: &str,
+        count: usize,
+        outputs: usize,
+        inputs: usize,
+    ) -> Option<PreparedLinear> {
+        let prepared = self.weights.prepared.as_ref()?;
+        if self.format != self.weights.format() {
+            return None;
+        }
+        prepared.linear(&format!("{}{name} {count}", self.path), outputs, inputs)
+    }
+
+    /// Keeps a layer for the next load.
+    pub(crate) fn keep(&self, name: &str, count: usize, weight: &Packed, bias: Option<&[f32]>) {
+        if let Some(preparing) = &mut *self.weights.preparing.borrow_mut()
+            && self.format == self.weights.format()
+        {
+            preparing.linear(format!("{}{name} {count}", self.path), weight, bias);
+        }
+    }
+
+    /// A table of f32 that an earlier load has kept.
+    pub(crate) fn prepared_table(&self, name: &str, rows: usize, width: usize) -> Option<Lines> {
+        let prepared = self.weights.prepared.as_ref()?;
+        prepared.table(&format!("{}{name}", self.path), rows, width)
+    }
+
+    /// Keeps a table for the next load.
+    pub(crate) fn keep_table(&self, name: &str, values: &[f32], rows: usize, width: usize) {
+        if let Some(preparing) = &mut *self.weights.preparing.borrow_mut() {
+            preparing.table(format!("{}{name}", self.path), values, rows, width);
+        }
+    }
+
     /// What the processor computes with here.
     pub(crate) fn format(&self) -> Format {
         self.format
@@ -251,14 +322,4 @@ impl Scope<'_> {
             .shapes
             .contains_key(&format!("{}{name}", self.path))
     }
-}
-
-#[expect(
-    unsafe_code,
-    reason = "weights of gigabytes are mapped, not read twice"
-)]
-fn map(paths: &[PathBuf]) -> candle_core::Result<MmapedSafetensors> {
-    // SAFETY: a mapping is sound as long as nobody truncates or rewrites the file meanwhile. It lives only
-    // while a model is being loaded (every tensor is copied out), and checkpoints are replaced by renaming.
-    unsafe { MmapedSafetensors::multi(paths) }
 }

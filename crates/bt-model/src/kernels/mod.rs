@@ -13,6 +13,7 @@ pub(crate) mod tile;
 
 pub use activation::Activation;
 pub(crate) use level::{Level, vectorised};
+pub(crate) use lines::{LINE, Lines};
 
 /// Who works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

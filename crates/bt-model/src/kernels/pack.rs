@@ -4,7 +4,7 @@
 use half::bf16;
 use rayon::prelude::*;
 
-use super::lines::Lines;
+use super::Lines;
 use super::rows::{Matrix, narrow, rounded};
 use super::tile::COLUMNS;
 use super::{On, vectorised};
@@ -47,7 +47,7 @@ pub(crate) struct Packed {
     pub(crate) inputs: usize,
     pub(crate) outputs: usize,
     /// `[panels][groups][COLUMNS][group]`.
-    lines: Lines,
+    pub(crate) lines: Lines,
     /// For 8 bits: what an output's numbers are multiplied with, and their sum.
     pub(crate) scale: Vec<f32>,
     pub(crate) sum: Vec<i32>,
@@ -66,7 +66,11 @@ impl Packed {
         assert!(inputs <= MOST_INPUTS, "{inputs} inputs");
         let mut packed = Self::empty(format, outputs, inputs);
         let (groups, panels) = (packed.groups(), packed.panels());
-        let quantised = if format == Format::Int8 { panels * COLUMNS } else { 0 };
+        let quantised = if format == Format::Int8 {
+            panels * COLUMNS
+        } else {
+            0
+        };
         packed.scale = vec![0.0; quantised];
         packed.sum = vec![0; quantised];
         let fill = |panel: usize, out: &mut [u32], scale: &mut [f32], sum: &mut [i32]| {
@@ -179,7 +183,11 @@ impl Packed {
 /// Codes -127 to 127, what they are multiplied with, and their sum.
 fn quantise(line: &[f32], codes: &mut [i8]) -> (f32, i32) {
     let most = line.iter().fold(0f32, |most, x| most.max(x.abs()));
-    let (scale, inverse) = if most > 0.0 { (most / 127.0, 127.0 / most) } else { (0.0, 0.0) };
+    let (scale, inverse) = if most > 0.0 {
+        (most / 127.0, 127.0 / most)
+    } else {
+        (0.0, 0.0)
+    };
     let mut sum = 0;
     for (code, x) in codes.iter_mut().zip(line) {
         *code = (x * inverse).round() as i8;

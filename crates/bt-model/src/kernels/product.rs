@@ -58,18 +58,33 @@ impl<'a> Out<'a> {
     /// # Panics
     /// When the last row leaves `values`.
     pub(crate) fn f32(values: &'a mut [f32], rows: usize, columns: usize, stride: usize) -> Self {
-        Self::new(Pointer::F32(values.as_mut_ptr()), values.len(), rows, columns, stride)
+        Self::new(
+            Pointer::F32(values.as_mut_ptr()),
+            values.len(),
+            rows,
+            columns,
+            stride,
+        )
     }
 
     /// # Panics
     /// When the last row leaves `values`.
     pub(crate) fn bf16(values: &'a mut [bf16], rows: usize, columns: usize, stride: usize) -> Self {
-        Self::new(Pointer::Bf16(values.as_mut_ptr()), values.len(), rows, columns, stride)
+        Self::new(
+            Pointer::Bf16(values.as_mut_ptr()),
+            values.len(),
+            rows,
+            columns,
+            stride,
+        )
     }
 
     fn new(values: Pointer, len: usize, rows: usize, columns: usize, stride: usize) -> Self {
         assert!(columns <= stride || rows <= 1, "rows would overlap");
-        assert!(rows == 0 || (rows - 1) * stride + columns <= len, "result too small");
+        assert!(
+            rows == 0 || (rows - 1) * stride + columns <= len,
+            "result too small"
+        );
         Self {
             values,
             rows,
@@ -123,10 +138,27 @@ pub(crate) fn padded(values: &[f32]) -> Vec<f32> {
 /// When shapes or formats do not go together.
 pub(crate) fn multiply(rows: &Rows, weights: &Packed, follow: Follow<'_>, out: Out<'_>, on: On) {
     assert_eq!(rows.format, weights.format, "formats");
-    assert_eq!((out.rows, out.columns), (rows.rows, weights.outputs), "shape of the result");
-    assert!(rows.stride >= weights.groups() * weights.format.group(), "inner sizes");
-    assert!(follow.bias.is_none_or(|bias| bias.len() == weights.panels() * COLUMNS), "bias");
-    assert!(follow.residual.is_none_or(|x| x.len() == out.rows * out.columns), "residual");
+    assert_eq!(
+        (out.rows, out.columns),
+        (rows.rows, weights.outputs),
+        "shape of the result"
+    );
+    assert!(
+        rows.stride >= weights.groups() * weights.format.group(),
+        "inner sizes"
+    );
+    assert!(
+        follow
+            .bias
+            .is_none_or(|bias| bias.len() == weights.panels() * COLUMNS),
+        "bias"
+    );
+    assert!(
+        follow
+            .residual
+            .is_none_or(|x| x.len() == out.rows * out.columns),
+        "residual"
+    );
     let task = Task {
         rows,
         weights,
@@ -138,7 +170,9 @@ pub(crate) fn multiply(rows: &Rows, weights: &Packed, follow: Follow<'_>, out: O
         #[cfg(target_arch = "x86_64")]
         (Format::F32, Level::Avx2 | Level::AvxVnni) => task.share::<avx2::F32>(),
         #[cfg(target_arch = "x86_64")]
-        (Format::F32, Level::Avx512 | Level::Avx512Bf16 | Level::Amx) => task.share::<avx512::F32>(),
+        (Format::F32, Level::Avx512 | Level::Avx512Bf16 | Level::Amx) => {
+            task.share::<avx512::F32>()
+        }
         #[cfg(target_arch = "x86_64")]
         (Format::Bf16, Level::Avx2 | Level::AvxVnni | Level::Avx512) => task.share::<avx2::Bf16>(),
         #[cfg(target_arch = "x86_64")]
@@ -194,13 +228,16 @@ impl Task<'_> {
         }
         let span = panels.div_ceil((4 * threads).div_ceil(blocks)).max(1);
         let spans = panels.div_ceil(span);
-        (0..blocks * spans).into_par_iter().with_max_len(1).for_each(|task| {
-            let (at, part) = (task / spans, task % spans);
-            self.run::<K>(
-                at * block..rows.min((at + 1) * block),
-                part * span..panels.min((part + 1) * span),
-            );
-        });
+        (0..blocks * spans)
+            .into_par_iter()
+            .with_max_len(1)
+            .for_each(|task| {
+                let (at, part) = (task / spans, task % spans);
+                self.run::<K>(
+                    at * block..rows.min((at + 1) * block),
+                    part * span..panels.min((part + 1) * span),
+                );
+            });
     }
 
     /// On this thread: a panel stays near while the rows pass by.
@@ -396,7 +433,13 @@ mod tests {
     }
 
     fn matrix(level: Level, values: &[f32], columns: usize) -> Matrix<'_> {
-        Matrix::new(level, Values::F32(values), values.len() / columns, columns, columns)
+        Matrix::new(
+            level,
+            Values::F32(values),
+            values.len() / columns,
+            columns,
+            columns,
+        )
     }
 
     const SHAPES: [(usize, usize, usize); 8] = [
@@ -443,7 +486,11 @@ mod tests {
                         .sum()
                 })
                 .collect();
-            for (format, bound) in [(Format::F32, 3e-6), (Format::Bf16, 5e-3), (Format::Int8, 8e-3)] {
+            for (format, bound) in [
+                (Format::F32, 3e-6),
+                (Format::Bf16, 5e-3),
+                (Format::Int8, 8e-3),
+            ] {
                 let got = run(format, Level::best(), &x, &w, (inputs, outputs));
                 let scale = (inputs as f64).sqrt();
                 for (got, exact) in got.iter().zip(&exact) {
@@ -459,7 +506,9 @@ mod tests {
     fn no_sum_of_bytes_saturates() {
         let inputs = 256;
         let x = vec![1.0; 8 * inputs];
-        let w: Vec<f32> = (0..40 * inputs).map(|i| if i / inputs % 2 == 0 { 1.0 } else { -1.0 }).collect();
+        let w: Vec<f32> = (0..40 * inputs)
+            .map(|i| if i / inputs % 2 == 0 { 1.0 } else { -1.0 })
+            .collect();
         for level in Level::available() {
             let y = run(Format::Int8, level, &x, &w, (inputs, 40));
             for (i, y) in y.iter().enumerate() {
@@ -510,11 +559,18 @@ mod tests {
                         + bias[c];
                     let expected = sum / (1.0 + (-1.702 * sum).exp()) + residual[r * outputs + c];
                     let got = y[r * (outputs + 2) + c];
-                    assert!((got - expected).abs() < 1e-4, "{level:?} {r} {c}: {got}, {expected}");
+                    assert!(
+                        (got - expected).abs() < 1e-4,
+                        "{level:?} {r} {c}: {got}, {expected}"
+                    );
                     let near = f32::from(short[r * outputs + c]);
                     assert!((near - got).abs() <= got.abs() / 128.0);
                 }
-                assert!(y[r * (outputs + 2) + outputs..(r + 1) * (outputs + 2)].iter().all(|y| y.is_nan()));
+                assert!(
+                    y[r * (outputs + 2) + outputs..(r + 1) * (outputs + 2)]
+                        .iter()
+                        .all(|y| y.is_nan())
+                );
             }
         }
     }
@@ -529,7 +585,8 @@ mod tests {
         for level in Level::available() {
             for format in [Format::F32, Format::Bf16] {
                 let columns = Packed::from_columns(format, matrix(level, &w, outputs));
-                let rows = Packed::from_rows(format, matrix(level, &turned, inputs), On::ThisThread);
+                let rows =
+                    Packed::from_rows(format, matrix(level, &turned, inputs), On::ThisThread);
                 assert_eq!(columns.values::<u32>(), rows.values::<u32>(), "{format:?}");
             }
         }

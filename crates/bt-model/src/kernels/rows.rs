@@ -4,10 +4,9 @@
 use half::bf16;
 use rayon::prelude::*;
 
-use super::lines::Lines;
 use super::pack::Format;
 use super::tile::ROWS;
-use super::{Level, On, vectorised};
+use super::{Level, Lines, On, vectorised};
 
 /// Numbers of either kind that states are kept in.
 #[derive(Clone, Copy)]
@@ -314,8 +313,18 @@ vectorised! {
 /// Scale, code of zero, and one over the scale.
 #[inline(always)]
 fn range(line: &[f32]) -> (f32, f32, f32) {
-    let least = fold(line, 0.0, |a, x| if x < a { x } else { a }, |a, b| if b < a { b } else { a });
-    let most = fold(line, 0.0, |a, x| if x > a { x } else { a }, |a, b| if b > a { b } else { a });
+    let least = fold(
+        line,
+        0.0,
+        |a, x| if x < a { x } else { a },
+        |a, b| if b < a { b } else { a },
+    );
+    let most = fold(
+        line,
+        0.0,
+        |a, x| if x > a { x } else { a },
+        |a, b| if b > a { b } else { a },
+    );
     // A sum of all shows what comparisons do not: a value that is no number.
     let finite = fold(line, 0.0, |sum, x| sum + 0.0 * x, |a, b| a + b);
     let scale = (most - least) / 255.0 + finite;
@@ -347,7 +356,12 @@ fn nearest(x: f32) -> f32 {
 
 /// Folds in 32 lanes, which is the order that all vector instructions can keep.
 #[inline(always)]
-fn fold(line: &[f32], start: f32, f: impl Fn(f32, f32) -> f32, join: impl Fn(f32, f32) -> f32) -> f32 {
+fn fold(
+    line: &[f32],
+    start: f32,
+    f: impl Fn(f32, f32) -> f32,
+    join: impl Fn(f32, f32) -> f32,
+) -> f32 {
     let mut lanes = [start; 32];
     let (chunks, rest) = line.as_chunks::<32>();
     for chunk in chunks {

@@ -49,26 +49,54 @@ struct OnCpu {
 impl Linear {
     /// `weight` and `bias` below `at`.
     pub(crate) fn load(at: &Scope<'_>, inputs: usize, outputs: usize) -> Result<Self> {
-        Self::new(
-            at.tensor("weight", &[outputs, inputs])?,
-            Some(at.tensor("bias", &[outputs])?),
-            at.format(),
-        )
+        Self::load_stacked(std::slice::from_ref(at), inputs, outputs)
     }
 
     /// Several layers that read the same input, as one: the outputs stand side by side.
     pub(crate) fn load_stacked(at: &[Scope<'_>], inputs: usize, outputs: usize) -> Result<Self> {
-        let mut weights = Vec::with_capacity(at.len());
-        let mut biases = Vec::with_capacity(at.len());
-        for scope in at {
-            weights.push(scope.tensor("weight", &[outputs, inputs])?);
-            biases.push(scope.tensor("bias", &[outputs])?);
+        Self::load_named(at, ["weight", "bias"].map(Some), &[outputs, inputs])
+    }
+
+    /// The same under these names; `shape`: [outputs, ..], all but the first being inputs.
+    pub(crate) fn load_named(
+        at: &[Scope<'_>],
+        [weight, bias]: [Option<&str>; 2],
+        shape: &[usize],
+    ) -> Result<Self> {
+        let weight = weight.unwrap_or_default();
+        let (outputs, inputs) = (shape[0] * at.len(), shape[1..].iter().product::<usize>());
+        let mut there = true;
+        for at in at {
+            there &= at.claim(weight, shape);
+            there &= bias.is_none_or(|bias| at.claim(bias, &shape[..1]));
         }
-        Self::new(
-            Tensor::cat(&weights, 0)?,
-            Some(Tensor::cat(&biases, 0)?),
-            at.first().map_or(Format::F32, Scope::format),
-        )
+        let first = &at[0];
+        if there && let Some(kept) = first.prepared(weight, at.len(), outputs, inputs) {
+            return Ok(Self(Kept::Packed(Box::new(OnCpu {
+                weight: kept.weight,
+                bias: kept.bias,
+                narrow: false,
+            }))));
+        }
+        let all = |name: &str, shape: &[usize]| -> Result<Tensor> {
+            let parts = at.iter().map(|at| at.tensor(name, shape));
+            Ok(Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)?)
+        };
+        let bias = bias.map(|bias| all(bias, &shape[..1])).transpose()?;
+        let linear = Self::new(all(weight, shape)?.flatten_from(1)?, bias, first.format())?;
+        if there && let Kept::Packed(kept) = &linear.0 {
+            first.keep(weight, at.len(), &kept.weight, kept.bias.as_deref());
+        }
+        Ok(linear)
+    }
+
+    /// With another bias [out].
+    pub(crate) fn with_bias(mut self, new: Tensor) -> Result<Self> {
+        match &mut self.0 {
+            Kept::Plain { bias, .. } => *bias = Some(new),
+            Kept::Packed(kept) => kept.bias = Some(padded(&new.to_vec1::<f32>()?)),
+        }
+        Ok(self)
     }
 
     /// `weight`: [out, in]; `bias`: [out]. `format`: what the processor computes with.
@@ -129,10 +157,13 @@ impl Linear {
             }
             Kept::Packed(linear) => {
                 let x = x.contiguous()?;
-                let (linear, activation) = (&**linear, match then {
-                    Then::Activate(activation) => Some(activation),
-                    _ => None,
-                });
+                let (linear, activation) = (
+                    &**linear,
+                    match then {
+                        Then::Activate(activation) => Some(activation),
+                        _ => None,
+                    },
+                );
                 let run = Run {
                     linear,
                     norm,
@@ -193,7 +224,13 @@ impl Run<'_> {
         if residual.is_some_and(|residual| residual.len() != count) {
             candle_core::bail!("a residual of another shape than {shape:?}");
         }
-        let x = Matrix::new(Level::best(), values(x, layout)?, rows, weight.inputs, weight.inputs);
+        let x = Matrix::new(
+            Level::best(),
+            values(x, layout)?,
+            rows,
+            weight.inputs,
+            weight.inputs,
+        );
         let norm = self.norm.map(LayerNorm::kernel);
         let rows_ready = Rows::prepare(weight.format, x, norm, None, On::ThePool);
         let follow = Follow {
@@ -221,11 +258,7 @@ impl CustomOp1 for Run<'_> {
         "linear"
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
         self.run(x, layout, None)
     }
 }
@@ -294,6 +327,10 @@ mod tests {
         let linear = Linear::new(ones(&[4, 3]), None, Format::Int8).unwrap();
         assert!(linear.forward(&ones(&[2, 5]), Then::Nothing).is_err());
         let residual = ones(&[2, 5]);
-        assert!(linear.forward(&ones(&[2, 3]), Then::Add(&residual)).is_err());
+        assert!(
+            linear
+                .forward(&ones(&[2, 3]), Then::Add(&residual))
+                .is_err()
+        );
     }
 }

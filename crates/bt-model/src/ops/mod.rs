@@ -5,6 +5,7 @@ pub(crate) mod activation;
 pub(crate) mod attention;
 pub(crate) mod linear;
 pub(crate) mod norm;
+pub(crate) mod table;
 
 use candle_core::{CpuStorage, Layout};
 
@@ -12,6 +13,7 @@ use crate::kernels::rows::Values;
 
 pub(crate) use linear::{Linear, Then};
 pub(crate) use norm::LayerNorm;
+pub(crate) use table::Table;
 
 /// The values of a contiguous tensor in the processor's memory.
 fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<Values<'a>> {

@@ -53,7 +53,10 @@ impl LayerNorm {
 
     /// For a kernel that normalises what it reads.
     pub(crate) fn kernel(&self) -> Norm<'_> {
-        let (weight, bias) = self.plain.as_ref().map_or((&[][..], &[][..]), |(weight, bias)| (weight, bias));
+        let (weight, bias) = self
+            .plain
+            .as_ref()
+            .map_or((&[][..], &[][..]), |(weight, bias)| (weight, bias));
         Norm {
             weight,
             bias,
@@ -70,11 +73,7 @@ impl CustomOp1 for LayerNorm {
         "layer-norm"
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
         let Values::F32(x) = values(x, layout)? else {
             candle_core::bail!("a norm reads f32")
         };

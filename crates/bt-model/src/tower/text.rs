@@ -8,7 +8,7 @@ use crate::checkpoint::weights::Scope;
 use crate::config::{Config, TextConfig};
 use crate::error::Result;
 use crate::kernels::Activation;
-use crate::ops::{LayerNorm, Linear, Then, attention};
+use crate::ops::{LayerNorm, Linear, Table, Then, attention};
 use crate::probe::{Probe, Stage};
 use crate::token_batch::TokenBatch;
 use crate::tower::Need;
@@ -16,8 +16,8 @@ use crate::tower::Need;
 /// Embeddings and layers.
 #[derive(Debug)]
 pub(crate) struct TextTower {
-    words: Tensor,
-    positions: Tensor,
+    words: Table,
+    positions: Table,
     /// The first row of the type table: the only one used.
     token_type: Tensor,
     norm: LayerNorm,
@@ -34,11 +34,14 @@ impl TextTower {
     pub(crate) fn load(at: &Scope<'_>, config: &Config) -> Result<Self> {
         let (text, width) = (&config.text, config.hidden_size);
         let embeddings = at.at("embeddings");
-        let table = |name: &str, rows: usize| embeddings.at(name).tensor("weight", &[rows, width]);
+        let table = |name: &str, rows: usize| Table::load(&embeddings.at(name), rows, width);
         Ok(Self {
             words: table("word_embeddings", text.vocab_size)?,
             positions: table("position_embeddings", text.max_positions)?,
-            token_type: table("token_type_embeddings", text.type_vocab_size)?.narrow(0, 0, 1)?,
+            token_type: embeddings
+                .at("token_type_embeddings")
+                .tensor("weight", &[text.type_vocab_size, width])?
+                .narrow(0, 0, 1)?,
             norm: LayerNorm::load(&embeddings.at("LayerNorm"), width, text.layer_norm_eps)?,
             layers: (0..text.layers)
                 .map(|i| {
@@ -53,7 +56,7 @@ impl TextTower {
     }
 
     /// The word table [V, D], to which an MLM head without a matrix of its own is tied.
-    pub(crate) fn words(&self) -> &Tensor {
+    pub(crate) fn words(&self) -> &Table {
         &self.words
     }
 
@@ -65,14 +68,8 @@ impl TextTower {
         need: Need,
         probe: &mut dyn Probe,
     ) -> Result<Vec<Tensor>> {
-        let (batch, length) = tokens.ids.dims2()?;
-        let rows = |table: &Tensor, ids: &Tensor| -> Result<Tensor> {
-            Ok(table
-                .embedding(&ids.flatten_all()?)?
-                .reshape((batch, length, ()))?)
-        };
-        let words = rows(&self.words, &tokens.ids)?;
-        let positions = rows(&self.positions, &tokens.positions)?;
+        let words = self.words.rows(&tokens.ids)?;
+        let positions = self.positions.rows(&tokens.positions)?;
         let mut x = self
             .norm
             .forward(&(words + positions)?.broadcast_add(&self.token_type)?)?;

@@ -53,13 +53,10 @@ impl VisionTower {
             .tensor("weight", &[tokens, width])?;
         let class = embeddings.tensor("class_embedding", &[width])?;
         Ok(Self {
-            patches: Linear::new(
-                embeddings
-                    .at("patch_embedding")
-                    .tensor("weight", &kernel)?
-                    .flatten_from(1)?,
-                None,
-                at.format(),
+            patches: Linear::load_named(
+                &[embeddings.at("patch_embedding")],
+                [Some("weight"), None],
+                &kernel,
             )?,
             class: table.narrow(0, 0, 1)?.broadcast_add(&class)?.unsqueeze(0)?,
             positions: table
@@ -159,10 +156,10 @@ impl Block {
         let (attn, mlp) = (at.at("attn"), at.at("mlp"));
         Ok(Self {
             ln_1: LayerNorm::load(&at.at("ln_1"), width, eps)?,
-            qkv: Linear::new(
-                attn.tensor("in_proj_weight", &[3 * width, width])?,
-                Some(attn.tensor("in_proj_bias", &[3 * width])?),
-                at.format(),
+            qkv: Linear::load_named(
+                std::slice::from_ref(&attn),
+                ["in_proj_weight", "in_proj_bias"].map(Some),
+                &[3 * width, width],
             )?
             .narrow(),
             out: Linear::load(&attn.at("out_proj"), width, width)?,

@@ -92,7 +92,14 @@ macro_rules! kernel {
 }
 
 kernel!(
-    F32, f32_rows, "avx2,fma", f32, f32, f32, 1, 1,
+    F32,
+    f32_rows,
+    "avx2,fma",
+    f32,
+    f32,
+    f32,
+    1,
+    1,
     _mm256_setzero_ps(),
     |p: *const f32| _mm256_loadu_ps(p),
     |p: *const f32| _mm256_broadcast_ss(&*p),
@@ -100,7 +107,14 @@ kernel!(
     |p: *mut f32, sum| _mm256_storeu_ps(p, sum)
 );
 kernel!(
-    Int8Vnni, int8_vnni_rows, "avx2,avxvnni", u8, i8, i32, 4, 4,
+    Int8Vnni,
+    int8_vnni_rows,
+    "avx2,avxvnni",
+    u8,
+    i8,
+    i32,
+    4,
+    4,
     _mm256_setzero_si256(),
     |p: *const i8| _mm256_loadu_si256(p.cast()),
     |p: *const u8| _mm256_set1_epi32(p.cast::<i32>().read_unaligned()),

@@ -89,7 +89,13 @@ macro_rules! kernel {
 }
 
 kernel!(
-    F32, f32_rows, "avx512f", f32, f32, f32, __m512,
+    F32,
+    f32_rows,
+    "avx512f",
+    f32,
+    f32,
+    f32,
+    __m512,
     _mm512_setzero_ps(),
     |p: *const f32| _mm512_loadu_ps(p),
     |p: *const f32| _mm512_set1_ps(*p),
@@ -97,7 +103,13 @@ kernel!(
     |p: *mut f32, sum| _mm512_storeu_ps(p, sum)
 );
 kernel!(
-    Bf16, bf16_rows, "avx512f,avx512bf16", bf16, bf16, f32, __m512,
+    Bf16,
+    bf16_rows,
+    "avx512f,avx512bf16",
+    bf16,
+    bf16,
+    f32,
+    __m512,
     _mm512_setzero_ps(),
     |p: *const bf16| _mm512_loadu_epi32(p.cast()),
     |p: *const bf16| _mm512_set1_epi32(p.cast::<i32>().read_unaligned()),
@@ -109,7 +121,13 @@ kernel!(
     |p: *mut f32, sum| _mm512_storeu_ps(p, sum)
 );
 kernel!(
-    Int8, int8_rows, "avx512f,avx512vnni", u8, i8, i32, __m512i,
+    Int8,
+    int8_rows,
+    "avx512f,avx512vnni",
+    u8,
+    i8,
+    i32,
+    __m512i,
     _mm512_setzero_si512(),
     |p: *const i8| _mm512_loadu_epi32(p.cast()),
     |p: *const u8| _mm512_set1_epi32(p.cast::<i32>().read_unaligned()),

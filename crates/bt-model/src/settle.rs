@@ -1,0 +1,115 @@
+//! Which precision a checkpoint is loaded with on the processor: `auto` is the fastest whose loss was measured and
+//! is small. Losses are measured once a checkpoint and kept in the cache folder.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use candle_core::Device;
+use serde::{Deserialize, Serialize};
+
+use crate::cache;
+use crate::checkpoint::{Checkpoint, Event};
+use crate::encoder::Encoder;
+use crate::error::Result;
+use crate::exec::Exec;
+use crate::kernels::Level;
+use crate::loss::{self, Loss};
+use crate::pixels::Fit;
+use crate::precision::Precision;
+
+/// `auto` takes nothing that moves a vector further from the exact one: a cosine of 0.995 is an angle of 6 degrees,
+/// where the nearest pictures of different things are tens of degrees apart.
+const LEAST_COSINE: f32 = 0.995;
+
+/// Weights of fewer bytes stay f32 for `auto`: such a model is waited for less than the pictures' decoding.
+const SMALL: u64 = 64 << 20;
+
+/// Counts changes of how numbers are rounded; losses measured before do not count.
+const SCHEME: u32 = 1;
+
+#[derive(Default, Serialize, Deserialize)]
+struct Known {
+    scheme: u32,
+    losses: BTreeMap<String, Loss>,
+}
+
+/// Loads a checkpoint in the precision that `exec` asks for, or the best one for `auto`.
+pub(crate) fn load(
+    checkpoint: &Checkpoint,
+    fit: Fit,
+    exec: &Exec,
+    on: &mut dyn FnMut(Event),
+) -> Result<Encoder> {
+    let with = |precision| Exec {
+        precision,
+        ..exec.clone()
+    };
+    let choices = match exec.precision {
+        _ if !matches!(exec.device, Device::Cpu) => {
+            return Encoder::in_precision(checkpoint, fit, exec, on);
+        }
+        Precision::F32 => Vec::new(),
+        Precision::Auto if checkpoint.weight_bytes() < SMALL => Vec::new(),
+        Precision::Auto if Level::best() >= Level::Avx512Bf16 => {
+            vec![Precision::Int8, Precision::Bf16]
+        }
+        Precision::Auto => vec![Precision::Int8],
+        one => vec![one],
+    };
+    if choices.is_empty() {
+        return Encoder::in_precision(checkpoint, fit, &with(Precision::F32), on);
+    }
+    let place = cache::folder(&checkpoint.identity(fit)?).map(|folder| folder.join("loss.json"));
+    let mut known = read(place.as_ref());
+    let mut exact = None;
+    for precision in choices {
+        let fast = Encoder::in_precision(checkpoint, fit, &with(precision), on)?;
+        let loss = match known.losses.get(&precision.to_string()) {
+            Some(loss) => *loss,
+            None => {
+                if exact.is_none() {
+                    exact = Some(Encoder::in_precision(
+                        checkpoint,
+                        fit,
+                        &with(Precision::F32),
+                        on,
+                    )?);
+                }
+                let Some(exact) = &exact else { continue };
+                let loss = loss::measure(exact, &fast)?;
+                on(Event::Loss { precision, loss });
+                known.losses.insert(precision.to_string(), loss);
+                write(place.as_ref(), &known);
+                loss
+            }
+        };
+        if exec.precision != Precision::Auto || loss.cosine() >= LEAST_COSINE {
+            return Ok(fast);
+        }
+    }
+    match exact {
+        Some(exact) => Ok(exact),
+        None => Encoder::in_precision(checkpoint, fit, &with(Precision::F32), on),
+    }
+}
+
+fn read(place: Option<&PathBuf>) -> Known {
+    let fresh = || Known {
+        scheme: SCHEME,
+        ..Known::default()
+    };
+    let known = place
+        .and_then(|place| fs_err::read(place).ok())
+        .and_then(|bytes| serde_json::from_slice::<Known>(&bytes).ok());
+    match known {
+        Some(known) if known.scheme == SCHEME => known,
+        _ => fresh(),
+    }
+}
+
+fn write(place: Option<&PathBuf>, known: &Known) {
+    if let (Some(place), Ok(text)) = (place, serde_json::to_vec_pretty(known)) {
+        // What cannot be kept is measured again.
+        let _ = cache::put(place, &text);
+    }
+}
