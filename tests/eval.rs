@@ -50,14 +50,14 @@ fn the_shipped_model_finds_the_album_as_the_reference_implementation_does() {
         (&120.into(), &120.into())
     );
     let (images, texts) = (&report["text_to_image"], &report["image_to_text"]);
-    assert_recall(&images["embedding"], [81.7, 95.8, 99.2]);
-    assert_recall(&images["itm"], [82.5, 96.7, 100.0]);
-    assert_recall(&images["itm_plus_itc"], [85.0, 98.3, 100.0]);
-    assert_recall(&texts["embedding"], [79.2, 95.8, 97.5]);
-    assert_recall(&texts["itm"], [74.2, 95.0, 98.3]);
-    assert_recall(&texts["itm_plus_itc"], [79.2, 96.7, 97.5]);
+    assert_recall(&images["embedding"], [98.3, 100.0, 100.0]);
+    assert_recall(&images["itm"], [99.2, 100.0, 100.0]);
+    assert_recall(&images["itm_plus_itc"], [98.3, 100.0, 100.0]);
+    assert_recall(&texts["embedding"], [99.2, 100.0, 100.0]);
+    assert_recall(&texts["itm"], [99.2, 100.0, 100.0]);
+    assert_recall(&texts["itm_plus_itc"], [99.2, 100.0, 100.0]);
     for auc in [&report["auc"]["itm"], &report["auc"]["embedding"]] {
-        assert!(auc.as_f64().unwrap() > 0.85, "{auc}");
+        assert!(auc.as_f64().unwrap() > 0.99, "{auc}");
     }
 }
 
@@ -65,8 +65,8 @@ fn the_shipped_model_finds_the_album_as_the_reference_implementation_does() {
 fn all_captions_by_embedding_alone_print_a_table() {
     let env = TestEnv::new();
     let report = bt_eval(&env, &["--rerank", "0", "--json"]).expect(0).json();
-    assert_recall(&report["text_to_image"]["embedding"], [75.4, 93.5, 96.0]);
-    assert_recall(&report["image_to_text"]["embedding"], [75.0, 90.8, 94.2]);
+    assert_recall(&report["text_to_image"]["embedding"], [95.6, 99.2, 100.0]);
+    assert_recall(&report["image_to_text"]["embedding"], [88.3, 100.0, 100.0]);
     assert!(report["text_to_image"].get("itm").is_none() && report.get("auc").is_none());
 
     let table = bt_eval(&env, &["--rerank", "0", "--pictures", "10"])
