@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use bt_store::{Collection, ContentHash, Hit, Record};
 
-use crate::answer::{Answer, Score, Stage, Why};
+use crate::answer::{Answer, Found, Score, Stage, Why};
 use crate::error::{Error, Result};
-use crate::fuse::{Ranked, fuse};
-use crate::plan::{Plan, Retrieve, Situation, plan};
-use crate::query::Query;
-use crate::rank::{Candidate, order, page, score};
+use crate::fuse::{Fused, Ranked, fuse};
+use crate::plan::{Plan, QueryVector, Retrieve, Situation, plan};
+use crate::query::{Query, Sort};
+use crate::rank::{Candidate, Group, order, page, score};
 use crate::rerank::{Progress, judge};
 use crate::retrieve::{Retrieved, Vectors, dot, embed, retrieve};
 use crate::scorer::Scorer;
@@ -93,7 +93,8 @@ pub fn execute(
         .map(|candidate| candidate.score)
         .max_by(|a, b| a.value().total_cmp(&b.value()));
     let ordered = order(&plan.cut, candidates);
-    let (results, matched) = page(&plan.cut, ordered);
+    let (groups, matched) = page(&plan.cut, ordered);
+    let results = found_of(groups, store)?;
     clock.stage("order");
 
     Ok(Answer {
@@ -131,7 +132,8 @@ impl Clock {
     }
 }
 
-/// The fused list, with what is known of each picture. Those found by nobody come last.
+/// The fused list, with what is known of each picture. Those found by nobody come last. Vectors and records
+/// are read only where something depends on them: of two hundred candidates, a page shows ten.
 fn candidates(
     plan: &Plan,
     query: &Query,
@@ -144,52 +146,145 @@ fn candidates(
         (&found.words, plan.fuse.words_weight),
     ];
     let fused = fuse(&lists, plan.fuse.k);
-    let ids: Vec<ContentHash> = fused
+    let mut candidates: Vec<Candidate> = fused
         .iter()
-        .map(|fused| fused.id)
-        .chain(found.others.iter().copied())
+        .enumerate()
+        .map(|(place, fused)| candidate(place, fused))
         .collect();
-    let records = store.fetch(&ids)?;
-    let embeddings = if vectors.query.is_some() {
-        store.embeddings(&ids)?
-    } else {
-        vec![None; ids.len()]
-    };
-    let mut candidates = Vec::with_capacity(ids.len());
-    for (place, (record, embedding)) in records.into_iter().zip(embeddings).enumerate() {
-        // A finder's hit is in the same snapshot; if it is not, there is nothing to show.
-        let Some(record) = record else { continue };
-        let fused = fused.get(place);
-        let list = |list: usize| fused.and_then(|fused| fused.places.get(list).copied().flatten());
-        let with = |vector: Option<&Vec<f32>>| cosine(vector, embedding.as_deref(), record.id);
-        let text = query.words().unwrap_or_default();
-        let words = list(1);
-        candidates.push(Candidate {
-            with_text: with(vectors.text.as_ref())?,
-            with_negatives: vectors
-                .negatives
-                .iter()
-                .map(|negative| Ok(with(Some(negative))?.unwrap_or(0.0)))
-                .collect::<Result<_>>()?,
-            logits: None,
-            score: Score::Words(words.map_or(0.0, |words| words.score)),
-            why: Why {
-                vector: list(0),
-                words,
-                fused: Some(Ranked {
-                    rank: place + 1,
-                    score: fused.map_or(0.0, |fused| fused.score),
-                }),
-                cosine: with(vectors.positive.as_ref())?,
-                exact_name: words.is_some() && words::is_name_of(text, &record),
-                says_it: words.is_some() && words::say(&record, text),
-                ..Why::default()
+    let others = found.others.iter().enumerate();
+    candidates.extend(others.map(|(place, id)| {
+        candidate(
+            fused.len() + place,
+            &Fused {
+                id: *id,
+                places: Vec::new(),
+                score: 0.0,
             },
-            record,
-            embedding,
-        });
+        )
+    }));
+    compare(plan, vectors, &mut candidates, store)?;
+
+    let looked_at = plan.rerank.map_or(0, |rerank| rerank.top);
+    let by_date = plan.cut.sort == Sort::Date;
+    let is_read = |place: usize, candidate: &Candidate| {
+        candidate.why.words.is_some() || place < looked_at || by_date
+    };
+    let placed = candidates.iter_mut().enumerate();
+    let read = placed.filter(|(place, candidate)| is_read(*place, candidate));
+    read_records(read.map(|(_, candidate)| candidate), store)?;
+    let text = query.words().unwrap_or_default();
+    for candidate in &mut candidates {
+        if let (Some(_), Some(record)) = (candidate.why.words, &candidate.record) {
+            candidate.why.exact_name = words::is_name_of(text, record);
+            candidate.why.says_it = words::say(record, text);
+        }
     }
     Ok(candidates)
+}
+
+fn candidate(place: usize, fused: &Fused) -> Candidate {
+    let list = |list: usize| fused.places.get(list).copied().flatten();
+    let words = list(1);
+    Candidate {
+        id: fused.id,
+        record: None,
+        embedding: None,
+        with_text: None,
+        with_negatives: Vec::new(),
+        logits: None,
+        score: Score::Words(words.map_or(0.0, |words| words.score)),
+        why: Why {
+            vector: list(0),
+            words,
+            fused: Some(Ranked {
+                rank: place + 1,
+                score: fused.score,
+            }),
+            ..Why::default()
+        },
+    }
+}
+
+/// Gives each candidate its cosines with the query.
+fn compare(
+    plan: &Plan,
+    vectors: &Vectors,
+    candidates: &mut [Candidate],
+    store: &dyn Collection,
+) -> Result<()> {
+    if vectors.query.is_none() {
+        return Ok(());
+    }
+    // Whether the vector search has compared with just that, so that its scores are the cosines.
+    let is_compared =
+        !plan.subtract && (vectors.text.is_none() || plan.vector == QueryVector::Text);
+    let (known, unknown): (Vec<&mut Candidate>, Vec<&mut Candidate>) = candidates
+        .iter_mut()
+        .partition(|candidate| is_compared && candidate.why.vector.is_some());
+    let mut read = unknown;
+    for candidate in known {
+        candidate.why.cosine = candidate.why.vector.map(|vector| vector.score);
+        candidate.with_text = candidate.why.cosine.filter(|_| vectors.text.is_some());
+        if plan.cut.fold_above.is_some() {
+            read.push(candidate);
+        }
+    }
+    let ids: Vec<ContentHash> = read.iter().map(|candidate| candidate.id).collect();
+    for (candidate, embedding) in read.into_iter().zip(store.embeddings(&ids)?) {
+        candidate.embedding = embedding;
+        if candidate.why.cosine.is_some() {
+            continue;
+        }
+        let embedding = candidate.embedding.as_deref();
+        let with = |vector: Option<&Vec<f32>>| cosine(vector, embedding, candidate.id);
+        candidate.why.cosine = with(vectors.positive.as_ref())?;
+        candidate.with_text = with(vectors.text.as_ref())?;
+        candidate.with_negatives = vectors
+            .negatives
+            .iter()
+            .map(|negative| Ok(with(Some(negative))?.unwrap_or(0.0)))
+            .collect::<Result<_>>()?;
+    }
+    Ok(())
+}
+
+/// Reads the records of those that have none yet.
+fn read_records<'a>(
+    candidates: impl Iterator<Item = &'a mut Candidate>,
+    store: &dyn Collection,
+) -> Result<()> {
+    let unread: Vec<&mut Candidate> = candidates
+        .filter(|candidate| candidate.record.is_none())
+        .collect();
+    let ids: Vec<ContentHash> = unread.iter().map(|candidate| candidate.id).collect();
+    for (candidate, record) in unread.into_iter().zip(store.fetch(&ids)?) {
+        candidate.record = record;
+    }
+    Ok(())
+}
+
+/// One page, with the records that it shows.
+fn found_of(mut groups: Vec<Group>, store: &dyn Collection) -> Result<Vec<Found>> {
+    let all = groups
+        .iter_mut()
+        .flat_map(|group| std::iter::once(&mut group.best).chain(&mut group.folded));
+    read_records(all, store)?;
+    Ok(groups
+        .into_iter()
+        .filter_map(|Group { rank, best, folded }| {
+            Some(Found {
+                rank,
+                // A finder's hit is in the same snapshot; if it is not, there is nothing to show.
+                record: best.record?,
+                score: best.score,
+                why: best.why,
+                folded: folded
+                    .into_iter()
+                    .filter_map(|candidate| candidate.record)
+                    .collect(),
+            })
+        })
+        .collect())
 }
 
 fn cosine(a: Option<&Vec<f32>>, b: Option<&[f32]>, id: ContentHash) -> Result<Option<f32>> {
@@ -223,10 +318,16 @@ fn rerank(
     let texts: Vec<&str> = text.into_iter().chain(query.negatives()).collect();
     let top = rerank.top.min(candidates.len());
     let (best, _) = candidates.split_at_mut(top);
-    let records: Vec<&Record> = best.iter().map(|candidate| &candidate.record).collect();
+    let records: Vec<&Record> = best
+        .iter()
+        .filter_map(|candidate| candidate.record.as_ref())
+        .collect();
     let judgements = judge(&texts, &records, scorer, on)?;
     let mut looked_at = 0;
-    for (candidate, judgement) in best.iter_mut().zip(judgements) {
+    let judged = best
+        .iter_mut()
+        .filter(|candidate| candidate.record.is_some());
+    for (candidate, judgement) in judged.zip(judgements) {
         match judgement {
             Ok(logits) => {
                 looked_at += 1;

@@ -4,12 +4,11 @@
 //! their score and the others by their place after fusion; ties by id.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 
 use bt_model::{Calibration, Platt};
-use bt_store::Record;
+use bt_store::{ContentHash, Record};
 
-use crate::answer::{Found, Score, Why};
+use crate::answer::{Score, Why};
 use crate::error::{Error, Result};
 use crate::group::fold;
 use crate::plan::{Cut, Keep, Plan};
@@ -19,7 +18,10 @@ use crate::scorer::Scorer;
 /// A picture on its way to a result.
 #[derive(Debug)]
 pub(crate) struct Candidate {
-    pub(crate) record: Record,
+    pub(crate) id: ContentHash,
+    /// Read where something depends on it: most candidates are never shown.
+    pub(crate) record: Option<Record>,
+    /// Read where something depends on it.
     pub(crate) embedding: Option<Vec<f32>>,
     /// Cosine of the picture with the words alone, and with each thing that should not be seen.
     pub(crate) with_text: Option<f32>,
@@ -66,7 +68,7 @@ pub(crate) fn score(
         if candidate.score.value().is_nan() || sorted_by.is_nan() {
             return Err(Error::NotANumber {
                 stage: "the calibration",
-                id: candidate.record.id,
+                id: candidate.id,
             });
         }
     }
@@ -194,7 +196,7 @@ pub(crate) fn order(cut: &Cut, candidates: Vec<Candidate>) -> Vec<Candidate> {
                 (None, None) => Ordering::Equal,
             })
             .then_with(|| a.fused_rank().cmp(&b.fused_rank()))
-            .then_with(|| a.record.id.cmp(&b.record.id))
+            .then_with(|| a.id.cmp(&b.id))
     });
     // What could not be read again keeps its place from before.
     for candidate in unread {
@@ -203,13 +205,23 @@ pub(crate) fn order(cut: &Cut, candidates: Vec<Candidate>) -> Vec<Candidate> {
     }
     if cut.sort == Sort::Date {
         // Stable: pictures of one second, or without a date, stay in order of relevance.
-        rest.sort_by_key(|candidate| std::cmp::Reverse(candidate.record.about.taken));
+        let taken = |candidate: &Candidate| candidate.record.as_ref()?.about.taken;
+        rest.sort_by_key(|candidate| std::cmp::Reverse(taken(candidate)));
     }
     rest
 }
 
+/// A result, and the near-duplicates that were folded into it.
+#[derive(Debug)]
+pub(crate) struct Group {
+    /// Place among all results, from 1.
+    pub(crate) rank: usize,
+    pub(crate) best: Candidate,
+    pub(crate) folded: Vec<Candidate>,
+}
+
 /// Folds near-duplicates and takes one page; and how many results there are on all pages.
-pub(crate) fn page(cut: &Cut, candidates: Vec<Candidate>) -> (Vec<Found>, usize) {
+pub(crate) fn page(cut: &Cut, candidates: Vec<Candidate>) -> (Vec<Group>, usize) {
     let groups = match cut.fold_above {
         None => (0..candidates.len())
             .map(|place| (place, Vec::new()))
@@ -223,26 +235,20 @@ pub(crate) fn page(cut: &Cut, candidates: Vec<Candidate>) -> (Vec<Found>, usize)
         }
     };
     let matched = groups.len();
-    let mut candidates: BTreeMap<usize, Candidate> = candidates.into_iter().enumerate().collect();
-    let results = groups
+    let mut candidates: Vec<Option<Candidate>> = candidates.into_iter().map(Some).collect();
+    let mut take = |place: usize| candidates.get_mut(place)?.take();
+    let groups = groups
         .into_iter()
         .enumerate()
         .skip(cut.offset)
         .take(cut.n)
         .filter_map(|(index, (leader, followers))| {
-            let leader = candidates.remove(&leader)?;
-            Some(Found {
+            Some(Group {
                 rank: index + 1,
-                record: leader.record,
-                score: leader.score,
-                why: leader.why,
-                folded: followers
-                    .iter()
-                    .filter_map(|place| candidates.remove(place))
-                    .map(|candidate| candidate.record)
-                    .collect(),
+                best: take(leader)?,
+                folded: followers.into_iter().filter_map(&mut take).collect(),
             })
         })
         .collect();
-    (results, matched)
+    (groups, matched)
 }

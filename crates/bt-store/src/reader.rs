@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use half::f16;
+use half::slice::HalfFloatSliceExt as _;
 
 use crate::bitset::Bitset;
 use crate::collection::{Collection, Facts, Header, Hit, Neighbours, Walk};
@@ -375,7 +376,7 @@ impl Collection for Reader {
     fn embeddings(&self, ids: &[ContentHash]) -> Result<Vec<Option<Vec<f32>>>> {
         let vector = |id| {
             let (table, row) = self.find(id)?;
-            Some(table.vector(row)?.iter().map(|x| x.to_f32()).collect())
+            Some(table.vector(row)?.to_f32_vec())
         };
         Ok(ids.iter().map(vector).collect())
     }
