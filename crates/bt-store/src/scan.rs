@@ -10,14 +10,14 @@
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
-use std::sync::atomic::AtomicI32;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicI32, AtomicUsize};
 
 use half::f16;
 use rayon::prelude::*;
 
 use crate::bitset::Bitset;
-use crate::dot;
+use crate::dot::{self, QueryCodes};
 use crate::error::{Error, Result};
 
 /// Rows in a unit of parallel work: large enough that a thread streams through memory.
@@ -25,6 +25,9 @@ const ROWS_PER_TASK: usize = 8192;
 
 /// A block of rows is compared as a whole when at least this many of its 64 are allowed.
 const DENSE: u32 = 16;
+
+/// Rows whose bounds are compared with the bar together.
+const AT_A_TIME: usize = 8;
 
 /// What the first pass needs of a row besides its codes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
@@ -156,7 +159,7 @@ pub(crate) fn encode(vector: &[f16], out: &mut [i8]) -> RowScale {
 #[derive(Clone, Debug)]
 pub(crate) struct Query {
     vector: Vec<f32>,
-    codes: Vec<i16>,
+    codes: QueryCodes,
     scale: f32,
     /// Length of what coding lost.
     lost: f32,
@@ -203,7 +206,7 @@ impl Query {
         }
         Ok(Self {
             vector,
-            codes,
+            codes: QueryCodes::new(codes),
             scale,
             lost: (lost.sqrt() as f32).next_up(),
             // Each lane sums dim / 8 products, then three more levels; every step rounds by at most half
@@ -238,7 +241,7 @@ impl Query {
             matrix.scales.get(row),
         ) {
             (Some(codes), Some(scale)) => {
-                self.scale * scale.scale * dot::query_with_row(&self.codes, codes) as f32
+                self.scale * scale.scale * self.codes.with_row(codes) as f32
             }
             _ => -1.0,
         }
@@ -384,6 +387,29 @@ impl<'a> Shortlist<'a> {
     }
 }
 
+/// A scan that runs. Where several run there is work for all cores already, and each keeps to its own
+/// thread: sharing one out costs more than it brings.
+struct Running {
+    alone: bool,
+}
+
+/// Scans of this process.
+static RUNNING: AtomicUsize = AtomicUsize::new(0);
+
+impl Running {
+    fn begin() -> Self {
+        Self {
+            alone: RUNNING.fetch_add(1, Relaxed) == 0,
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.fetch_sub(1, Relaxed);
+    }
+}
+
 /// The best `n` of the allowed rows, best first, ties by row: exactly `min(n, allowed)`.
 pub(crate) fn nearest(
     matrix: &Matrix<'_>,
@@ -395,56 +421,59 @@ pub(crate) fn nearest(
     if n == 0 || rows == 0 {
         return Vec::new();
     }
+    let running = Running::begin();
     let bar = Bar::new();
-    let mut shortlist = (0..rows.div_ceil(ROWS_PER_TASK))
-        .into_par_iter()
-        .fold(
-            || Shortlist::new(n, &bar),
-            |mut shortlist, task| {
-                let start = task * ROWS_PER_TASK;
-                let end = (start + ROWS_PER_TASK).min(rows);
-                first_pass(matrix, query, allowed, start..end, &mut shortlist);
-                shortlist
-            },
-        )
-        .reduce(|| Shortlist::new(n, &bar), Shortlist::merge);
-    shortlist.prune();
-    rescore(
-        matrix,
-        query,
+    let begin = || Shortlist::new(n, &bar);
+    let pass = |mut shortlist, task: usize| {
+        let start = task * ROWS_PER_TASK;
+        let end = (start + ROWS_PER_TASK).min(rows);
+        first_pass(matrix, query, allowed, start..end, &mut shortlist);
         shortlist
-            .candidates
-            .into_iter()
-            .map(|(_, row)| row)
-            .collect(),
-        n,
-    )
+    };
+    let tasks = 0..rows.div_ceil(ROWS_PER_TASK);
+    let shared = running.alone && tasks.len() > 1;
+    let mut shortlist = if shared {
+        let parts = tasks.into_par_iter().fold(begin, pass);
+        parts.reduce(begin, Shortlist::merge)
+    } else {
+        tasks.fold(begin(), pass)
+    };
+    shortlist.prune();
+    let rows = shortlist.candidates.into_iter().map(|(_, row)| row);
+    if shared {
+        rescore(matrix, query, rows.collect(), n)
+    } else {
+        score(matrix, query, rows, n).into_sorted()
+    }
 }
 
-/// Exact scores of these rows; the best `n`, best first.
+/// Exact scores of these rows, by all threads; the best `n`, best first.
 pub(crate) fn rescore(matrix: &Matrix<'_>, query: &Query, rows: Vec<u32>, n: usize) -> Vec<Scored> {
     const ROWS_AT_LEAST: usize = 512;
-    rows.into_par_iter()
-        .with_min_len(ROWS_AT_LEAST)
-        .fold(
-            || (Best::new(n), Vec::new()),
-            |(mut best, mut buffer), row| {
-                let score = query.exact(matrix, row as usize, &mut buffer);
-                best.offer(Scored { score, row });
-                (best, buffer)
-            },
-        )
-        .map(|(best, _)| best)
-        .reduce(
-            || Best::new(n),
-            |mut best, other| {
-                for scored in other.heap {
-                    best.offer(scored);
-                }
-                best
-            },
-        )
-        .into_sorted()
+    let scored = |rows: &[u32]| score(matrix, query, rows.iter().copied(), n);
+    if rows.len() <= ROWS_AT_LEAST {
+        return scored(&rows).into_sorted();
+    }
+    let parts = rows.par_chunks(ROWS_AT_LEAST).map(scored);
+    let all = parts.reduce(
+        || Best::new(n),
+        |mut best, other| {
+            for scored in other.heap {
+                best.offer(scored);
+            }
+            best
+        },
+    );
+    all.into_sorted()
+}
+
+fn score(matrix: &Matrix<'_>, query: &Query, rows: impl Iterator<Item = u32>, n: usize) -> Best {
+    let (mut best, mut buffer) = (Best::new(n), Vec::new());
+    for row in rows {
+        let score = query.exact(matrix, row as usize, &mut buffer);
+        best.offer(Scored { score, row });
+    }
+    best
 }
 
 fn first_pass(
@@ -456,6 +485,7 @@ fn first_pass(
 ) {
     let stride = query.codes.len();
     let mut dots = [0i32; 64];
+    let mut uppers = [0f32; 64];
     for start in rows.clone().step_by(64) {
         let end = (start + 64).min(rows.end);
         let word = allowed.word(start / 64);
@@ -469,24 +499,35 @@ fn first_pass(
             return;
         };
         if word.count_ones() >= DENSE {
-            dot::query_with_rows(&query.codes, codes, &mut dots);
+            query.codes.with_rows(codes, &mut dots);
         } else {
             let sparse = codes.chunks_exact(stride).zip(&mut dots).enumerate();
             for (bit, (codes, dot)) in sparse {
                 if word >> bit & 1 == 1 {
-                    *dot = dot::query_with_row(&query.codes, codes);
+                    *dot = query.codes.with_row(codes);
                 }
             }
         }
-        // Nearly all rows fall below the bar, so they are passed over without a call.
         let threshold = shortlist.threshold();
-        for (bit, (scale, dot)) in scales.iter().zip(dots).enumerate() {
-            let approximate = query.scale * scale.scale * dot as f32;
-            let bound = query.bound(scale);
-            if word >> bit & 1 == 0 || approximate + bound < threshold {
+        for ((scale, dot), upper) in scales.iter().zip(dots).zip(&mut uppers) {
+            *upper = query.scale * scale.scale * dot as f32 + query.bound(scale);
+        }
+        // Nearly all rows fall below the bar, so they are passed over several at a time.
+        for (place, uppers) in uppers.chunks(AT_A_TIME).enumerate() {
+            if uppers
+                .iter()
+                .fold(true, |all, &upper| all & (upper < threshold))
+            {
                 continue;
             }
-            shortlist.offer((start + bit) as u32, approximate, bound);
+            let first = place * AT_A_TIME;
+            for bit in first..(first + AT_A_TIME).min(scales.len()) {
+                if word >> bit & 1 == 1 {
+                    let approximate = query.scale * scales[bit].scale * dots[bit] as f32;
+                    let bound = query.bound(&scales[bit]);
+                    shortlist.offer((start + bit) as u32, approximate, bound);
+                }
+            }
         }
         shortlist.share();
     }
