@@ -1,9 +1,11 @@
 //! `bt-server` under load, on loopback: text searches with `mini` over synthetic records, each text asked
 //! once (distinct) or all of them before (repeated); requests a second, latencies, and the server's peak
-//! memory.
+//! memory. Then browsing the same records: how long pages, counts and filters take.
 //!
-//!     cargo bench --bench server -- [--records 100000] [--connections 16] [--requests 20000]
+//!     cargo bench --bench server -- [--records 100000] [--connections 16] [--requests 20000] [--index FOLDER]
 //!     cargo bench --bench server -- --at 127.0.0.1:8000     # a peer that runs: benches/peers/server.py
+//!
+//! The index is made anew, or kept in FOLDER, so that several servers can be asked about the same one.
 //!
 //! Searches are by embedding alone (`rerank=0`), as there are no files to look at again, and give 10
 //! results. The client is a thread a connection, on the same machine.
@@ -34,15 +36,64 @@ fn main() -> Result<()> {
         let address: SocketAddr = at.parse()?;
         return load("peer", address, connections, requests);
     }
-    let folder = tempfile::tempdir()?;
-    write_index(folder.path(), records)?;
-    let server = Server::start(folder.path())?;
+    let temporary = tempfile::tempdir()?;
+    let folder = match argument("--index", "").as_str() {
+        "" => temporary.path().to_owned(),
+        kept => kept.into(),
+    };
+    if !folder.join("index.json").exists() {
+        write_index(&folder, records)?;
+    }
+    let server = Server::start(&folder)?;
     load("bt-server", server.address, connections, requests)?;
     row(
         &format!("bt-server, peak memory after {} requests", 2 * requests),
         server.peak_megabytes()?,
         "MB",
     );
+    browse(server.address, records)
+}
+
+/// What somebody who looks through an album asks: the first time, when orders and counts are made, and then
+/// again.
+fn browse(address: SocketAddr, records: usize) -> Result<()> {
+    let mut connection = Connection::open(address)?;
+    let mut timed = |what: &str, path: &str| -> Result<serde_json::Value> {
+        let start = Instant::now();
+        let body = connection.ask(path)?;
+        row(
+            &format!("bt-server, {records} records, {what}"),
+            start.elapsed().as_secs_f64() * 1e3,
+            "ms",
+        );
+        Ok(body)
+    };
+    let mut page = timed("first page of all", "/v1/browse?n=200")?;
+    ensure!(page["total"] == records, "{}", page["total"]);
+    for number in [2, 3] {
+        let next = page["next"].as_str().context("no further page")?;
+        page = timed(
+            &format!("page {number}"),
+            &format!("/v1/browse?n=200&cursor={next}"),
+        )?;
+    }
+    let middle = records / 2;
+    timed(
+        "a page from the middle",
+        &format!("/v1/browse?n=200&at={middle}"),
+    )?;
+    timed("first page by path", "/v1/browse?n=200&sort=path")?;
+    for again in ["", ", again"] {
+        timed(&format!("counts of all{again}"), "/v1/facets")?;
+        timed(
+            &format!("counts of a folder{again}"),
+            "/v1/facets?folder=/photos/050",
+        )?;
+        timed(
+            &format!("first page of a year and camera{again}"),
+            "/v1/browse?n=200&after=2019-01-01&before=2019-12-31&camera=Leica",
+        )?;
+    }
     Ok(())
 }
 
@@ -110,8 +161,11 @@ fn ask_all(
                         }
                         let text = text(number).replace(' ', "+");
                         let start = Instant::now();
-                        connection.ask(&format!("/v1/search?q={text}&n=10&rerank=0&all=true"))?;
+                        let path = format!("/v1/search?q={text}&n=10&rerank=0&all=true");
+                        let page = connection.ask(&path)?;
                         times.push(start.elapsed());
+                        let results = page["results"].as_array().map_or(0, Vec::len);
+                        ensure!(results == 10, "{path}: {results} results");
                     }
                 })
             })
@@ -144,8 +198,8 @@ impl Connection {
         })
     }
 
-    /// Asks and reads the answer, which must be a full page.
-    fn ask(&mut self, path: &str) -> Result<()> {
+    /// Asks and reads the answer.
+    fn ask(&mut self, path: &str) -> Result<serde_json::Value> {
         let head = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
         self.stream.get_mut().write_all(head.as_bytes())?;
         let mut line = String::new();
@@ -164,10 +218,7 @@ impl Connection {
         }
         self.body.resize(length.context("no content-length")?, 0);
         self.stream.read_exact(&mut self.body)?;
-        let page: serde_json::Value = serde_json::from_slice(&self.body)?;
-        let results = page["results"].as_array().map_or(0, Vec::len);
-        ensure!(results == 10, "{path}: {results} results");
-        Ok(())
+        Ok(serde_json::from_slice(&self.body)?)
     }
 }
 
@@ -260,6 +311,9 @@ fn put(row: usize, embedding: &[f32]) -> Change {
                 width: 4000,
                 height: 3000,
                 format: "jpeg".into(),
+                // Every twelve hours, over more than a century.
+                taken: Some(row as i64 * 43_200 % 3_900_000_000),
+                camera: Some(["Canon EOS 5D", "Leica M3", "Nikon D70"][row % 3].into()),
                 ..About::default()
             },
         },

@@ -302,9 +302,28 @@ fn an_album_is_browsed_by_date_and_by_path_and_counted() {
     assert_eq!(ids(&pages(&server, "")), expected);
 
     let mut by_path = by_date.clone();
-    by_path.sort_by_key(|record| record.locations[0].path.clone());
+    by_path.sort_by_key(|record| {
+        let path = &record.locations[0].path;
+        (
+            path.parent().map(ToOwned::to_owned),
+            path.file_name().map(ToOwned::to_owned),
+        )
+    });
     let expected: Vec<String> = by_path.iter().map(|record| record.id.to_string()).collect();
     assert_eq!(ids(&pages(&server, "sort=path")), expected);
+
+    // Any page, without those before it.
+    for at in [0, 1, 50, records.len() - 1, records.len(), usize::MAX] {
+        let page = server
+            .get(&format!("/v1/browse?sort=path&n=2&at={at}"))
+            .expect(200)
+            .json();
+        let begin = at.min(expected.len());
+        let end = (begin + 2).min(expected.len());
+        let results = page["results"].as_array().unwrap();
+        assert_eq!(ids(results), expected[begin..end]);
+        assert_eq!(page["next"].is_null(), end == expected.len());
+    }
 
     let facets = server.get("/v1/facets").expect(200).json();
     assert_eq!(facets["total"], records.len());
@@ -347,6 +366,8 @@ fn an_album_is_browsed_by_date_and_by_path_and_counted() {
     for query in [
         "cursor=x",
         "cursor=AAAA",
+        "cursor=AAAA&at=1",
+        "at=-1",
         "n=0",
         "n=201",
         "sort=size",

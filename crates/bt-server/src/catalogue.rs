@@ -58,6 +58,15 @@ struct Folder {
     parent: Option<u32>,
 }
 
+/// Where a page begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Begin {
+    /// At so many pictures from the first one.
+    At(usize),
+    /// Where another page ended.
+    After(PageCursor),
+}
+
 /// One page in an order.
 pub(crate) struct Page {
     /// The pictures.
@@ -75,12 +84,12 @@ impl std::fmt::Debug for Catalogue {
 }
 
 impl Catalogue {
-    /// The pictures that a filter allows, after a cursor. Blocks.
+    /// Some of the pictures that a filter allows. Blocks.
     pub(crate) fn page(
         &self,
         order: Order,
         filter: &Filter,
-        after: Option<PageCursor>,
+        begin: Begin,
         n: usize,
     ) -> Result<Page, ApiError> {
         let allowed = self.allowed(filter)?;
@@ -95,9 +104,10 @@ impl Catalogue {
         let total = allowed.as_ref().map_or(places.len(), |allowed| {
             allowed.iter().filter(|allowed| **allowed).count()
         });
-        let begin = match after {
-            None => 0,
-            Some(cursor) => self.begin_after(places, cursor, &is_allowed),
+        let begin = match begin {
+            Begin::At(0) => 0,
+            Begin::At(place) => self.nth(places, place, &is_allowed),
+            Begin::After(cursor) => self.begin_after(places, cursor, &is_allowed),
         };
         let mut rest = places[begin..].iter().filter(is_allowed);
         let page: Vec<ContentHash> = rest
@@ -134,13 +144,16 @@ impl Catalogue {
         {
             return at + 1;
         }
-        let mut seen = 0;
-        let passed = places.iter().position(|place| {
-            let is_behind = seen == cursor.place;
-            seen += u32::from(is_allowed(&place));
-            is_behind
-        });
-        passed.unwrap_or(places.len())
+        self.nth(places, cursor.place as usize, is_allowed)
+    }
+
+    /// Where the allowed one with so many before it stands.
+    fn nth(&self, places: &[u32], n: usize, is_allowed: &impl Fn(&&u32) -> bool) -> usize {
+        let mut allowed = places
+            .iter()
+            .enumerate()
+            .filter(|(_, place)| is_allowed(place));
+        allowed.nth(n).map_or(places.len(), |(at, _)| at)
     }
 
     /// What there is of what a filter allows. Blocks.

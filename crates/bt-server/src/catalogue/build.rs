@@ -1,7 +1,8 @@
 //! From a snapshot to its catalogue.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ pub(crate) enum Order {
     /// Newest first, undated last.
     #[default]
     Date,
-    /// By the first path.
+    /// By the folder of the first path, then by name.
     Path,
 }
 
@@ -50,9 +51,9 @@ impl Catalogue {
 #[derive(Default)]
 struct Gathered {
     entries: Vec<Entry>,
-    /// Of the entry at the same place; only while sorting.
-    paths: Vec<Option<PathBuf>>,
-    folders: BTreeMap<PathBuf, u32>,
+    /// Of the file of the entry at the same place; only while sorting.
+    names: Vec<OsString>,
+    folders: HashMap<PathBuf, u32>,
     cameras: Names,
     formats: Names,
     in_several: HashMap<u32, Vec<u32>>,
@@ -90,10 +91,15 @@ impl Gathered {
             .collect();
         let several = folders.len() > 1;
         let folders: Vec<u32> = folders.into_iter().map(|path| self.folder(path)).collect();
-        let folder = folders.first().copied();
         if several {
             self.in_several.insert(place, folders);
         }
+        let path = record.locations.first().map(|location| &location.path);
+        let folder = path
+            .and_then(|path| path.parent())
+            .map(|folder| self.folder(folder));
+        let name = path.and_then(|path| path.file_name()).unwrap_or_default();
+        self.names.push(name.to_owned());
         let about = record.about;
         self.entries.push(Entry {
             id: record.id,
@@ -102,8 +108,6 @@ impl Gathered {
             camera: about.camera.map(|camera| self.cameras.number(camera)),
             format: self.formats.number(about.format),
         });
-        let path = record.locations.into_iter().next();
-        self.paths.push(path.map(|location| location.path));
     }
 
     /// A folder's number; makes those above it known, too.
@@ -125,11 +129,6 @@ impl Gathered {
         let mut by_path = by_date.clone();
         // Entries come in the order of ids, and both sorts keep it among equals.
         by_date.sort_by_key(|place| Reverse(entries[*place as usize].taken));
-        by_path.sort_by(|a, b| {
-            let path = |place: &u32| self.paths[*place as usize].as_deref();
-            // Without any place: last.
-            (path(a).is_none(), path(a)).cmp(&(path(b).is_none(), path(b)))
-        });
         let folders: Vec<Folder> = {
             let known = self.folders;
             let mut folders: Vec<(u32, PathBuf, Option<u32>)> = known
@@ -143,6 +142,15 @@ impl Gathered {
             let folder = |(_, path, parent)| Folder { path, parent };
             folders.into_iter().map(folder).collect()
         };
+        let ranks = ranks(&folders);
+        by_path.sort_by_key(|place| {
+            let place = *place as usize;
+            // Without any place: last.
+            let rank = entries[place]
+                .folder
+                .map_or(usize::MAX, |folder| ranks[folder as usize]);
+            (rank, &self.names[place])
+        });
         let direct = entries.iter().filter_map(|entry| entry.folder);
         let direct = direct.chain(self.in_several.values().flatten().copied());
         let root = root_of(&folders, direct);
@@ -160,6 +168,18 @@ impl Gathered {
             facets: Cache::new(FILTERS),
         }
     }
+}
+
+/// The place of each folder in the order of their paths. Comparing paths part by part is slow, and there
+/// are far fewer folders than pictures.
+fn ranks(folders: &[Folder]) -> Vec<usize> {
+    let mut by_path: Vec<usize> = (0..folders.len()).collect();
+    by_path.sort_by_key(|folder| &folders[*folder].path);
+    let mut ranks = vec![0; folders.len()];
+    for (rank, folder) in by_path.into_iter().enumerate() {
+        ranks[folder] = rank;
+    }
+    ranks
 }
 
 /// The deepest folder that all those with pictures in them (`direct`) are, or are in.

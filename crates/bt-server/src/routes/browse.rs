@@ -6,7 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::catalogue::{Facets, Order};
+use crate::catalogue::{Begin, Facets, Order};
 use crate::error::ApiError;
 use crate::pages::PageCursor;
 use crate::request::{ApiQuery, DEFAULT_N, FilterParams, IndexParam, MOST_N, within};
@@ -24,7 +24,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 #[serde(default)]
 #[into_params(parameter_in = Query)]
 struct BrowseParams {
-    /// Newest first (undated last), or by path.
+    /// Newest first (undated last), or by path: folder after folder, by name in each.
     #[param(inline)]
     sort: Order,
     /// Pictures on a page; 20 when it is left out.
@@ -32,6 +32,8 @@ struct BrowseParams {
     n: Option<usize>,
     /// Next page: `next` of the page before.
     cursor: Option<String>,
+    /// Begins at this picture, counted from 0, instead of where a page ended: to jump far ahead.
+    at: Option<usize>,
 }
 
 /// One page.
@@ -53,20 +55,32 @@ struct BrowseResponse {
 )]
 async fn browse(
     State(state): State<AppState>,
-    ApiQuery(BrowseParams { sort, n, cursor }): ApiQuery<BrowseParams>,
+    ApiQuery(BrowseParams {
+        sort,
+        n,
+        cursor,
+        at,
+    }): ApiQuery<BrowseParams>,
     ApiQuery(filter): ApiQuery<FilterParams>,
     ApiQuery(IndexParam { index }): ApiQuery<IndexParam>,
 ) -> Result<axum::Json<BrowseResponse>, ApiError> {
     let engine = state.engine(index.as_deref())?;
     let n = within("n", n.unwrap_or(DEFAULT_N), 1, MOST_N)?;
     let filter = filter.body()?.filter()?;
-    let after = cursor.map(|text| {
-        PageCursor::parse(&text)
-            .ok_or_else(|| ApiError::bad_request("`cursor` is none that a page has given"))
-    });
-    let after = after.transpose()?;
+    let begin = match (cursor, at) {
+        (None, at) => Begin::At(at.unwrap_or(0)),
+        (Some(text), None) => Begin::After(
+            PageCursor::parse(&text)
+                .ok_or_else(|| ApiError::bad_request("`cursor` is none that a page has given"))?,
+        ),
+        (Some(_), Some(_)) => {
+            return Err(ApiError::bad_request(
+                "a page begins at `cursor` or at `at`, not at both",
+            ));
+        }
+    };
     let catalogue = state.gallery.catalogues.of(engine).await?;
-    let work = move || catalogue.page(sort, &filter, after, n);
+    let work = move || catalogue.page(sort, &filter, begin, n);
     let page = state.gallery.work.run(work).await?;
     let picture = |record| PictureBody::of(record, engine.name());
     Ok(axum::Json(BrowseResponse {
