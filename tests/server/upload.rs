@@ -358,3 +358,49 @@ fn while_somebody_else_writes_to_the_index_an_upload_says_so() {
         ))
         .expect(200);
 }
+
+#[test]
+fn each_index_has_an_album_of_its_own() {
+    let env = TestEnv::new();
+    for (name, seed) in [("one", 98), ("two", 99)] {
+        env.draw(&format!("{name}/own.png"), seed);
+        env.bt_index(&[name, "--index", &format!("{name}-index"), "--quiet"])
+            .expect(0);
+    }
+    let indexes = ["--index", "one=one-index", "--index", "two=two-index"];
+    let form = |path: &str| Ask::new("POST", path).form(&[("image", None, &png(1))]);
+    let id = ContentHash::of(&png(1)).to_string();
+    {
+        let albums = ["--album", "two=uploads-two", "--album", "uploads"];
+        let server = Server::start(&env, &[&indexes[..], &albums[..]].concat());
+        for (index, folder) in [("two", "uploads-two"), ("one", "uploads")] {
+            let ask = form(&format!("/v1/pictures?index={index}"));
+            let uploaded = server.send(&ask).expect(201).json();
+            let path = Path::new(uploaded["path"].as_str().unwrap());
+            assert!(path.starts_with(env.path(folder)), "{uploaded}");
+        }
+        let picture = format!("/v1/pictures/{id}?index=two");
+        server.send(&Ask::new("DELETE", &picture)).expect(204);
+        server.get(&picture).problem(404, "not-found");
+        server.get(&format!("/v1/pictures/{id}")).expect(200);
+    }
+    {
+        let server = Server::start(
+            &env,
+            &[&indexes[..], &["--album", "two=uploads-two"][..]].concat(),
+        );
+        server.send(&form("/v1/pictures")).problem(403, "no-album");
+    }
+    for (albums, what) in [
+        (["three=a", "one=b"], "`three`"),
+        (["a", "one=b"], "two albums"),
+        (["one=a", "two=a/below"], "share"),
+    ] {
+        let albums = ["--album", albums[0], "--album", albums[1]];
+        let arguments = [&indexes[..], &albums[..], &["--bind", "127.0.0.1:0"][..]].concat();
+        let ended = env
+            .run(crate::harness::server::BT_SERVER, &arguments)
+            .expect(2);
+        assert!(ended.stderr.contains(what), "{ended}");
+    }
+}

@@ -92,6 +92,11 @@ impl Album {
         sync_folder(path.parent().unwrap_or(&self.root))
     }
 
+    /// Whether one of two albums is, or is in, the other.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        self.root.starts_with(&other.root) || other.root.starts_with(&self.root)
+    }
+
     /// The places of a picture that lie in the album.
     pub(crate) fn places(&self, record: &Record) -> Vec<PathBuf> {
         let paths = record.locations.iter().map(|location| &location.path);

@@ -40,9 +40,11 @@ pub(crate) struct Cli {
     #[arg(help_heading = "What to serve", hide_env_values = true)]
     indexes: Vec<String>,
 
-    /// Folder that uploaded pictures are put into; without it uploads are refused
-    #[arg(long, value_name = "DIR", help_heading = "What to serve")]
-    album: Option<PathBuf>,
+    /// Folder that uploaded pictures are put into, or INDEX=FOLDER; without it uploads are refused
+    ///
+    /// Each index has a folder of its own; without INDEX it is that of the first one.
+    #[arg(long = "album", value_name = "DIR", help_heading = "What to serve")]
+    albums: Vec<String>,
 
     /// Where the first index's model is, if not where it was; refused unless it is the same
     #[arg(long, help_heading = "What to serve", hide_short_help = true)]
@@ -250,13 +252,21 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
 impl Cli {
     fn options(self) -> Result<Options> {
         let indexes = self.indexes.iter().map(|text| named(text));
+        let indexes: Vec<Named> = indexes.collect::<Result<_>>()?;
+        let first = indexes.first().map(|index| index.name.clone());
+        let album = |text: &String| {
+            let (name, path) = split(text)?;
+            let name = name.or_else(|| first.clone()).unwrap_or_default();
+            Ok(Named { name, path })
+        };
+        let albums = self.albums.iter().map(album).collect::<Result<_>>()?;
         let mut limits = Limits::for_bind(self.bind);
         limits.upload_bytes = self.max_upload.saturating_mul(1_000_000);
         limits.upload_pixels = self.max_pixels.saturating_mul(1_000_000);
         limits.trust_proxy = self.trust_proxy;
         limits.requests_per_second = self.rate.or(limits.requests_per_second);
         Ok(Options {
-            album: self.album,
+            albums,
             model: self.model,
             device: self.device,
             workers: self.workers,
@@ -278,39 +288,42 @@ impl Cli {
                 .tls_cert
                 .zip(self.tls_key)
                 .map(|(cert, key)| Files { cert, key }),
-            ..Options::new(indexes.collect::<Result<_>>()?, self.bind)
+            ..Options::new(indexes, self.bind)
         })
     }
 }
 
-/// `NAME=FOLDER`, or a folder, which is called what its name says.
+/// An index: a name and a folder, or a folder that says the name.
 fn named(text: &str) -> Result<Named> {
-    let sound = |name: &str| {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        !name.is_empty() && name.bytes().all(allowed)
-    };
-    if let Some((name, folder)) = text.split_once('=')
-        && !Path::new(text).exists()
-    {
-        if !sound(name) {
-            return Err(hinted(
-                format!("`{name}` is no name for an index"),
-                "names have letters, digits, `-`, `_` and `.`",
-            ));
+    let (name, path) = split(text)?;
+    let name = name.unwrap_or_else(|| {
+        let folder = path.file_name().unwrap_or_default().to_string_lossy();
+        if is_name(&folder) {
+            folder.into_owned()
+        } else {
+            "default".to_owned()
         }
-        return Ok(Named {
-            name: name.to_owned(),
-            path: folder.into(),
-        });
-    }
-    let path = PathBuf::from(text);
-    let folder = path.file_name().unwrap_or_default().to_string_lossy();
-    let name = if sound(&folder) {
-        folder.into_owned()
-    } else {
-        "default".to_owned()
-    };
+    });
     Ok(Named { name, path })
+}
+
+/// `NAME=FOLDER`, or a folder alone; one that is there is a folder, whatever it is called.
+fn split(text: &str) -> Result<(Option<String>, PathBuf)> {
+    let Some((name, folder)) = text.split_once('=').filter(|_| !Path::new(text).exists()) else {
+        return Ok((None, text.into()));
+    };
+    if !is_name(name) {
+        return Err(hinted(
+            format!("`{name}` is no name for an index"),
+            "names have letters, digits, `-`, `_` and `.`",
+        ));
+    }
+    Ok((Some(name.to_owned()), folder.into()))
+}
+
+fn is_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    !name.is_empty() && name.bytes().all(allowed)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
-//! What pictures need to be shown, shared by the handlers: files, thumbnails, catalogues, the folder for
+//! What pictures need to be shown, shared by the handlers: files, thumbnails, catalogues, the folders for
 //! uploads, and a bounded number of threads for it all.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use crate::album::Album;
 use crate::catalogue::Catalogues;
 use crate::error::ApiError;
 use crate::original::Originals;
-use crate::state::Options;
+use crate::state::{Named, Options};
 use crate::thumbnails::{HeatMaps, Thumbnails};
 
 /// Behind `AppState`.
@@ -24,8 +25,8 @@ pub(crate) struct Gallery {
     pub(crate) heat_maps: Arc<HeatMaps>,
     /// Orders and counts.
     pub(crate) catalogues: Catalogues,
-    /// Where uploads go, where the operator has opened one.
-    pub(crate) album: Option<Arc<Album>>,
+    /// Where uploads go, by the name of the index, where the operator has opened one.
+    pub(crate) albums: BTreeMap<String, Arc<Album>>,
     /// For work that blocks.
     pub(crate) work: Pool,
     /// For archives, which take long.
@@ -41,16 +42,24 @@ impl Gallery {
     /// Makes everything ready.
     ///
     /// # Errors
-    /// The album's folder cannot be used.
+    /// An album's folder cannot be used, or is that of another one.
     pub(crate) fn open(options: &Options) -> io::Result<Self> {
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
-        let album = options.album.as_deref();
+        let mut albums: BTreeMap<String, Arc<Album>> = BTreeMap::new();
+        for Named { name, path } in &options.albums {
+            let album = Album::open(path)?;
+            if albums.values().any(|other| other.overlaps(&album)) {
+                let what = format!("two indexes cannot share the album `{}`", path.display());
+                return Err(io::Error::other(what));
+            }
+            albums.insert(name.clone(), Arc::new(album));
+        }
         Ok(Self {
             originals: Arc::default(),
             thumbnails: Arc::new(Thumbnails::new(options.limits.thumbnail_bytes)),
             heat_maps: Arc::default(),
             catalogues: Catalogues::default(),
-            album: album.map(Album::open).transpose()?.map(Arc::new),
+            albums,
             work: Pool::new(threads, WAITING),
             exports: Arc::new(Semaphore::new(EXPORTS)),
         })

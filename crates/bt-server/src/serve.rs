@@ -12,7 +12,7 @@ use bt_store::{Header, Reader};
 use tokio::task::JoinSet;
 
 use crate::engine::{Admission, Engine, Model, Models};
-use crate::state::{AppState, Options};
+use crate::state::{AppState, Named, Options};
 use crate::{app, auth, mcp, metrics, tls};
 
 /// Why the server does not start, or stopped.
@@ -119,6 +119,7 @@ async fn open(options: Options) -> Result<AppState, Error> {
 
 /// An engine an index. Indexes of one model share it, and all share the workers.
 fn engines(options: &Options) -> Result<Vec<Engine>, Error> {
+    check_albums(options)?;
     let admission = Arc::new(Admission::new(
         options.workers,
         options.queue,
@@ -167,6 +168,24 @@ fn engines(options: &Options) -> Result<Vec<Engine>, Error> {
         return Err(Error::Usage("there is no index to serve".to_owned()));
     }
     Ok(engines)
+}
+
+fn check_albums(options: &Options) -> Result<(), Error> {
+    for (place, Named { name, path }) in options.albums.iter().enumerate() {
+        if !options.indexes.iter().any(|index| index.name == *name) {
+            return Err(Error::Usage(format!(
+                "the album `{}` is for the index `{name}`, which is not served",
+                path.display()
+            )));
+        }
+        if options.albums[..place]
+            .iter()
+            .any(|other| other.name == *name)
+        {
+            return Err(Error::Usage(format!("the index `{name}` has two albums")));
+        }
+    }
+    Ok(())
 }
 
 fn load(header: &Header, spec: Option<&str>, device: &str) -> bt_query::Result<Models> {

@@ -36,12 +36,12 @@ pub(crate) struct Shared {
     pub(crate) draining: AtomicBool,
 }
 
-/// An index and what it is called.
+/// A folder, and the name of an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
     /// Letters, digits, `-`, `_` and `.`.
     pub name: String,
-    /// Folder of the index.
+    /// The folder.
     pub path: PathBuf,
 }
 
@@ -70,8 +70,8 @@ pub struct Options {
     pub drain: Duration,
     /// Whether the log may say what people look for.
     pub log_queries: bool,
-    /// Folder that uploads are put into; without one they are refused.
-    pub album: Option<PathBuf>,
+    /// Folders that uploads are put into, each with the name of its index; without one they are refused.
+    pub albums: Vec<Named>,
     /// Who may come in.
     pub auth: AuthOptions,
     /// How much strangers may cost.
@@ -95,7 +95,7 @@ impl Options {
             cache_bytes: 512 << 20,
             drain: Duration::from_secs(20),
             log_queries: false,
-            album: None,
+            albums: Vec::new(),
             auth: AuthOptions::default(),
             limits: Limits::for_bind(bind),
             tls: None,

@@ -108,7 +108,7 @@ struct StatusBody {
     ready: bool,
     /// Seconds since the start.
     uptime: u64,
-    /// Whether pictures can be uploaded.
+    /// Whether pictures can be uploaded, into one index at least.
     uploads: bool,
     /// The indexes.
     indexes: Vec<IndexBody>,
@@ -120,7 +120,7 @@ struct StatusBody {
     responses((status = 200, description = "State of the server", body = StatusBody))
 )]
 async fn status(State(state): State<AppState>) -> Result<Json<StatusBody>, ApiError> {
-    let (ready, uploads) = (state.is_ready(), state.options.album.is_some());
+    let (ready, uploads) = (state.is_ready(), !state.gallery.albums.is_empty());
     let uptime = state.started.elapsed().as_secs();
     let Json(indexes) = indexes(State(state)).await?;
     Ok(Json(StatusBody {

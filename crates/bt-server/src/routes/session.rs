@@ -37,7 +37,7 @@ impl SessionBody {
         Self {
             token_needed: !state.keys.is_open(),
             right: caller.map(|(right, _)| right.name()),
-            uploads: state.gallery.album.is_some(),
+            uploads: !state.gallery.albums.is_empty(),
             signed_in: caller.is_some_and(|(_, proof)| proof == Proof::Cookie),
         }
     }
@@ -100,7 +100,7 @@ async fn sign_in(
     let body = SessionBody {
         token_needed: true,
         right: Some(right.name()),
-        uploads: state.gallery.album.is_some(),
+        uploads: !state.gallery.albums.is_empty(),
         signed_in: true,
     };
     let set = format!("{cookie}; Max-Age={lifetime}");

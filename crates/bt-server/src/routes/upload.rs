@@ -1,5 +1,5 @@
-//! Pictures that come and go over the network: into and out of the one folder that the operator opened for
-//! it. How a file becomes a record is `bt-index`'s.
+//! Pictures that come and go over the network: into and out of the folder that the operator opened for their
+//! index. How a file becomes a record is `bt-index`'s.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -104,12 +104,13 @@ async fn upload(
     Ok((status, [(header::LOCATION, place)], axum::Json(uploaded)).into_response())
 }
 
-/// The album, if there is one and it belongs to this index.
+/// The album of an index, if it has one.
 fn album(state: &AppState, index: Option<&str>) -> Result<Arc<Album>, ApiError> {
-    let engine = state.engine(index)?;
-    let album = state.gallery.album.as_ref();
-    album
-        .filter(|_| engine.name() == state.first)
+    let name = state.engine(index)?.name();
+    state
+        .gallery
+        .albums
+        .get(name)
         .map(Arc::clone)
         .ok_or_else(|| {
             ApiError::new(
@@ -118,7 +119,7 @@ fn album(state: &AppState, index: Option<&str>) -> Result<Arc<Album>, ApiError> 
                 "Nothing can be uploaded here",
                 "the operator has opened no album for this index",
             )
-            .hint("start the server with --album DIR; the first index takes what is uploaded")
+            .hint(format!("start the server with --album {name}=DIR"))
         })
 }
 
