@@ -93,7 +93,8 @@ function dispatch(event, on) {
   on(name, body);
 }
 
-function wait(ms, signal) {
+/** Waits; when the signal says so, it ends at once with the signal's reason. */
+export function wait(ms, signal) {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, ms);
     signal?.addEventListener("abort", () => {

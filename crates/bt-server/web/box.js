@@ -1,17 +1,19 @@
 // The search box: words while they are typed, a picture dropped, pasted or chosen, or both.
 
 import { byId, el, icon, toast } from "./dom.js";
-import { keep, looksLikePicture, recall } from "./given.js";
+import { keep, looksLikePicture, original, recall } from "./given.js";
 import { texts } from "./texts.js";
 
-const PAUSE_MS = 100;
+/** Another key within this time makes asking about the words so far superfluous. */
+const PAUSE_MS = 30;
 
-/** `on`: typed(text), settled(text), picture(key), noPicture(), clear(), down(). */
+/** `on`: typed(text), settled(text), picture(key), noPicture(), add(file), clear(), down(). */
 export class Box {
   #input = byId("text");
   #token = byId("token");
   #timer = null;
   #shown = "";
+  #takesUploads = false;
 
   constructor(on) {
     this.on = on;
@@ -53,6 +55,12 @@ export class Box {
     this.#buttons();
   }
 
+  /** Whether a given picture can be put into the album. */
+  set takesUploads(does) {
+    this.#takesUploads = does;
+    this.#token.querySelector(".add")?.toggleAttribute("hidden", !does);
+  }
+
   /** Puts the cursor into it. */
   focus() {
     this.#input.focus();
@@ -73,7 +81,10 @@ export class Box {
       return;
     }
     const image = el("img", { alt: like ? texts.thisPicture : texts.yourPicture });
-    this.#token.replaceChildren(image, el("button", { type: "button", "aria-label": texts.removePicture,
+    const file = original(given);
+    const add = file && el("button.add", { type: "button", "aria-label": texts.addToAlbum, title: texts.addToAlbum,
+      hidden: !this.#takesUploads, onclick: () => this.on.add(file) }, icon("add"));
+    this.#token.replaceChildren(image, add ?? "", el("button", { type: "button", "aria-label": texts.removePicture,
       title: texts.removePicture, onclick: () => this.on.noPicture() }, icon("close")));
     if (like) image.src = `/v1/pictures/${like}/thumbnail?w=160${index ? `&index=${encodeURIComponent(index)}` : ""}`;
     else {

@@ -1,12 +1,14 @@
 // The pictures of one view: the first page, refined as the server looks closer, and further pages on demand.
 
-import { json, Problem, sending, stream } from "./api.js";
+import { json, Problem, sending, stream, wait } from "./api.js";
 import { asks, filterBody, filterParams } from "./address.js";
 import { recall } from "./given.js";
 import { texts } from "./texts.js";
 
 const PAGE_SEARCH = 60;
 const PAGE_BROWSE = 200;
+/** Pictures are looked at closely when no further key has come for so long: until then it would be in vain. */
+const SETTLED_MS = 150;
 
 /** Fires `change` whenever there is something new to show, `problem` when a further page did not come. */
 export class Feed extends EventTarget {
@@ -27,10 +29,12 @@ export class Feed extends EventTarget {
   #more = null;
   #stop = new AbortController();
 
-  constructor(view) {
+  /** `typing`: the words may go on; what the embedding finds is shown meanwhile. */
+  constructor(view, { typing = false } = {}) {
     super();
     this.view = view;
     this.asked = asks(view);
+    this.typing = typing && this.asked;
     /** Whether pages may be kept: a failed or left one is asked again. */
     this.complete = false;
   }
@@ -104,10 +108,16 @@ export class Feed extends EventTarget {
   }
 
   async #search() {
+    if (this.typing) {
+      const { path, options } = await this.#request(null, { rerank: 0 });
+      this.#take(await json(path, options), "candidates");
+      await wait(SETTLED_MS, this.#stop.signal);
+    }
     const { path, options } = await this.#request(null);
     await stream(path, options, (event, data) => {
-      if (event === "candidates") this.#take(data, "candidates");
-      else if (event === "results") this.#take(data, "done");
+      if (event === "candidates") {
+        if (this.phase === "waiting") this.#take(data, "candidates");
+      } else if (event === "results") this.#take(data, "done");
       else if (event === "progress") {
         this.progress = data;
         this.dispatchEvent(new Event("progress"));
@@ -121,10 +131,10 @@ export class Feed extends EventTarget {
     return json(path, options);
   }
 
-  async #request(cursor) {
+  async #request(cursor, more = {}) {
     const { view } = this;
     const signal = this.#stop.signal;
-    const body = { n: PAGE_SEARCH, filter: filterBody(view) };
+    const body = { n: PAGE_SEARCH, filter: filterBody(view), ...more };
     if (view.text.trim()) body.text = view.text.trim();
     if (view.not.length) body.not = view.not;
     if (view.sort === "date") body.sort = "date";

@@ -6,12 +6,15 @@ const LARGE = 3_000_000;
 const EDGE = 1600;
 
 const memory = new Map();
+/** Files as they were given; a reload forgets them. */
+const files = new Map();
 
 /** Keeps a picture and returns its key. Large ones are made smaller first: the model sees a few hundred pixels. */
 export async function keep(file) {
   const blob = file.size > LARGE ? await smaller(file) : file;
   const key = Array.from(crypto.getRandomValues(new Uint8Array(9)), (byte) => byte.toString(36)).join("");
   memory.set(key, blob);
+  files.set(key, file);
   try {
     const store = await open("readwrite");
     store.put({ key, blob, at: Date.now() });
@@ -21,6 +24,9 @@ export async function keep(file) {
   }
   return key;
 }
+
+/** The file itself, of a picture that was given since the page was opened: nothing smaller goes into an album. */
+export const original = (key) => files.get(key) ?? null;
 
 /** The picture of a key; null when it was never here. */
 export async function recall(key) {

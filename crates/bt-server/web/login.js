@@ -4,10 +4,15 @@ import { onLogin } from "./api.js";
 import { el } from "./dom.js";
 import { texts } from "./texts.js";
 
-/** Answers 401 by a dialog; all requests that wait share it. */
-export function setUpLogin() {
+/** Answers 401 by a dialog; all requests that wait share it. `entered` is called when a token was taken. */
+export function setUpLogin(entered = () => {}) {
   let asking = null;
-  onLogin(() => (asking ??= ask().finally(() => (asking = null))));
+  const askAndTell = async () => {
+    const isIn = await ask();
+    if (isIn) entered();
+    return isIn;
+  };
+  onLogin(() => (asking ??= askAndTell().finally(() => (asking = null))));
 }
 
 function ask() {

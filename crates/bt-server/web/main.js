@@ -28,7 +28,7 @@ let typing = false;
 
 fillTexts();
 setUpTheme();
-setUpLogin();
+setUpLogin(() => offerUploads());
 history.scrollRestoration = "manual";
 
 const selection = new Selection(() => view.index, () => {
@@ -73,9 +73,7 @@ const status = new Status({
 const box = new Box({
   typed: (text) => {
     if (text.trim() === view.text.trim()) return;
-    const replace = typing;
-    go({ text, all: false }, { replace });
-    typing = true;
+    go({ text, all: false }, { replace: typing, more: true });
   },
   settled: (text) => {
     if (text.trim() !== view.text.trim()) go({ text, all: false }, { replace: typing });
@@ -84,12 +82,13 @@ const box = new Box({
   },
   picture: (given) => go({ given, like: "", all: false }),
   noPicture: () => go({ given: "", like: "" }),
+  add: (file) => addToAlbum(file).catch((problem) => toast(problem.message)),
   clear: () => go(unasked),
   down: () => grid.focus(grid.current),
 });
 
-/** Shows another view and remembers it in the history. */
-function go(patch, { replace = false } = {}) {
+/** Shows another view and remembers it in the history. `more`: more keys may follow. */
+function go(patch, { replace = false, more = false } = {}) {
   const next = { ...view, ...patch };
   // Orders of the album are not those of results.
   if (asks(next) !== asks(view) && !("sort" in patch)) next.sort = "";
@@ -98,7 +97,7 @@ function go(patch, { replace = false } = {}) {
   history.replaceState({ ...history.state, scroll: scrollY, current: grid.current }, "");
   if (replace) history.replaceState(history.state, "", write(next));
   else history.pushState({ inside: true }, "", write(next));
-  typing = false;
+  typing = more;
   const same = resultsKey(next) === resultsKey(view);
   view = next;
   render();
@@ -131,7 +130,7 @@ function render() {
 
 function startFeed(key) {
   const kept = feeds.get(key);
-  feed = kept ?? new Feed(view);
+  feed = kept ?? new Feed(view, { typing });
   feed.key = key;
   const mine = feed;
   feed.onchange ??= () => {
@@ -260,6 +259,30 @@ async function offerIndexes() {
   });
 }
 
+/** Puts a file into the album and opens it there. */
+async function addToAlbum(file) {
+  const form = new FormData();
+  form.append("image", file, file.name);
+  status.busy(true);
+  try {
+    const params = view.index ? `?index=${encodeURIComponent(view.index)}` : "";
+    const { id, known } = await json(`/v1/pictures${params}`, { method: "POST", body: form });
+    // What was found before it came lacks it.
+    feeds.clear();
+    feed.complete = false;
+    toast(known ? texts.wasThere : texts.added);
+    go({ ...everything, index: view.index, open: id });
+  } finally {
+    status.busy(feed.phase !== "done");
+  }
+}
+
+/** What the caller may do here decides what is offered; when that is not known, less is. */
+async function offerUploads() {
+  const session = await json("/session").catch(() => ({}));
+  box.takesUploads = session.uploads && session.right === "write";
+}
+
 function setUpDialogs() {
   const help = byId("help");
   byId("keys").replaceChildren(...texts.keys.map(([key, what]) => el("div", {}, el("dt", {}, el("kbd", {}, key)), el("dd", {}, what))));
@@ -276,4 +299,5 @@ function setUpDialogs() {
 setUpDialogs();
 render();
 if (!asks(view) && !view.open && matchMedia("(pointer: fine)").matches) box.focus();
+offerUploads();
 offerIndexes().catch((problem) => toast(problem.message));
