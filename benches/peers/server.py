@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """The server that one would write in an afternoon: FastAPI, PyTorch, hnswlib, the same checkpoint, as many records.
 
-    venv/bin/pip install fastapi uvicorn
     venv/bin/python benches/peers/server.py [--records 100000] [--port 8000] [--workers 2]
     cargo bench --bench server -- --at 127.0.0.1:8000
 """
