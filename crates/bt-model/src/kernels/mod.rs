@@ -6,9 +6,11 @@ pub(crate) mod attention;
 mod level;
 mod lines;
 mod math;
+pub(crate) mod out;
 pub(crate) mod pack;
 pub(crate) mod product;
 pub(crate) mod rows;
+mod scratch;
 pub(crate) mod tile;
 
 pub use activation::Activation;

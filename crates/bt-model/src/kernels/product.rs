@@ -1,13 +1,12 @@
 //! Rows by packed weights, and what follows each sum while it is near: shared among the threads of the pool
 //! so that each keeps its weights and its rows in its own cache.
 
-use std::marker::PhantomData;
-
 use half::bf16;
 use rayon::prelude::*;
 
+use super::out::{Number, Out, Pointer, filled};
 use super::pack::{Format, Packed};
-use super::rows::{Rows, rounded};
+use super::rows::{Codes, Rows, rounded};
 use super::tile::{COLUMNS, Kernel, Tile, portable};
 #[cfg(target_arch = "x86_64")]
 use super::tile::{amx, avx2, avx512};
@@ -32,96 +31,22 @@ pub(crate) struct Follow<'a> {
     pub(crate) residual: Option<&'a [f32]>,
 }
 
-/// Where results go: row r begins at `r * stride`.
-pub(crate) struct Out<'a> {
-    values: Pointer,
-    rows: usize,
-    columns: usize,
-    stride: usize,
-    borrowed: PhantomData<&'a mut [f32]>,
-}
-
-#[derive(Clone, Copy)]
-enum Pointer {
-    F32(*mut f32),
-    Bf16(*mut bf16),
-}
-
-#[expect(unsafe_code, reason = "threads write the parts of one result")]
-// SAFETY: it stands for a slice that is borrowed alone, and threads write disjoint parts of it.
-unsafe impl Send for Out<'_> {}
-#[expect(unsafe_code, reason = "threads write the parts of one result")]
-// SAFETY: as above.
-unsafe impl Sync for Out<'_> {}
-
-impl<'a> Out<'a> {
-    /// # Panics
-    /// When the last row leaves `values`.
-    pub(crate) fn f32(values: &'a mut [f32], rows: usize, columns: usize, stride: usize) -> Self {
-        Self::new(
-            Pointer::F32(values.as_mut_ptr()),
-            values.len(),
-            rows,
-            columns,
-            stride,
-        )
-    }
-
-    /// # Panics
-    /// When the last row leaves `values`.
-    pub(crate) fn bf16(values: &'a mut [bf16], rows: usize, columns: usize, stride: usize) -> Self {
-        Self::new(
-            Pointer::Bf16(values.as_mut_ptr()),
-            values.len(),
-            rows,
-            columns,
-            stride,
-        )
-    }
-
-    fn new(values: Pointer, len: usize, rows: usize, columns: usize, stride: usize) -> Self {
-        assert!(columns <= stride || rows <= 1, "rows would overlap");
-        assert!(
-            rows == 0 || (rows - 1) * stride + columns <= len,
-            "result too small"
-        );
-        Self {
-            values,
-            rows,
-            columns,
-            stride,
-            borrowed: PhantomData,
-        }
-    }
-
-    /// Spans of `width` columns.
-    pub(crate) fn split_columns(self, width: usize) -> Vec<Self> {
-        let starts = (0..self.columns).step_by(width.max(1));
-        starts
-            .map(|at| self.part(at, self.rows, width.min(self.columns - at)))
-            .collect()
-    }
-
-    /// Blocks of `count` rows.
-    pub(crate) fn split_rows(self, count: usize) -> Vec<Self> {
-        let starts = (0..self.rows).step_by(count.max(1));
-        starts
-            .map(|at| self.part(at * self.stride, count.min(self.rows - at), self.columns))
-            .collect()
-    }
-
-    /// What begins `at` values on; what is made of one `Out` must be disjoint.
-    fn part(&self, at: usize, rows: usize, columns: usize) -> Self {
-        Self {
-            values: match self.values {
-                Pointer::F32(values) => Pointer::F32(values.wrapping_add(at)),
-                Pointer::Bf16(values) => Pointer::Bf16(values.wrapping_add(at)),
-            },
-            rows,
-            columns,
-            stride: self.stride,
-            borrowed: PhantomData,
-        }
+/// [`multiply`] into new memory.
+///
+/// # Panics
+/// As [`multiply`].
+pub(crate) fn multiplied<T: Number>(
+    rows: &Rows,
+    weights: &Packed,
+    follow: Follow<'_>,
+    on: On,
+) -> Vec<T> {
+    #[expect(unsafe_code, reason = "memory that is not cleared")]
+    // SAFETY: a product writes all of what it is given.
+    unsafe {
+        filled(rows.rows, weights.outputs, |out| {
+            multiply(rows, weights, follow, out, on);
+        })
     }
 }
 
@@ -306,16 +231,16 @@ impl Summed for f32 {
 
 impl Summed for i32 {
     fn to_f32(sums: &Tile<Self>, y: &mut Tile<f32>, place: Place, task: &Task<'_>) {
+        let (level, weights) = (task.rows.level, task.weights);
         let columns = place.column..place.column + COLUMNS;
-        dequantise(
-            task.rows.level,
-            sums,
-            y,
-            &task.rows.scale[place.row..place.row + place.rows],
-            &task.rows.zero[place.row..place.row + place.rows],
-            &task.weights.scale[columns.clone()],
-            &task.weights.sum[columns],
-        );
+        let codes = &task.rows.codes[place.row..place.row + place.rows];
+        let scale = &weights.scale[columns.clone()];
+        dequantise(level, sums, y, codes, scale, &weights.sum[columns]);
+        if codes.iter().any(|codes| !codes.outliers.is_empty()) {
+            let panel = weights.groups() * 4 * COLUMNS;
+            let panel = &weights.values::<i8>()[place.column / COLUMNS * panel..][..panel];
+            add_outliers(level, y, codes, panel, scale);
+        }
     }
 }
 
@@ -325,8 +250,7 @@ vectorised! {
     fn dequantise(
         sums: &Tile<i32>,
         y: &mut Tile<f32>,
-        row_scale: &[f32],
-        zero: &[i32],
+        codes: &[Codes],
         scale: &[f32],
         column_sum: &[i32],
     ) {
@@ -336,10 +260,23 @@ vectorised! {
             return;
         };
         let rows = sums.0.as_chunks::<COLUMNS>().0.iter().zip(y.0.as_chunks_mut::<COLUMNS>().0);
-        for ((sums, y), (row_scale, zero)) in rows.zip(row_scale.iter().zip(zero)) {
+        for ((sums, y), codes) in rows.zip(codes) {
             for c in 0..COLUMNS {
-                let sum = sums[c].wrapping_sub(zero.wrapping_mul(column_sum[c]));
-                y[c] = sum as f32 * (row_scale * scale[c]);
+                let sum = sums[c].wrapping_sub(codes.zero.wrapping_mul(column_sum[c]));
+                y[c] = sum as f32 * (codes.scale * scale[c]);
+            }
+        }
+    }
+}
+
+vectorised! {
+    fn add_outliers(y: &mut Tile<f32>, codes: &[Codes], panel: &[i8], scale: &[f32]) {
+        for (y, codes) in y.0.as_chunks_mut::<COLUMNS>().0.iter_mut().zip(codes) {
+            for (input, x) in &codes.outliers {
+                let group = &panel[input / 4 * 4 * COLUMNS..][..4 * COLUMNS];
+                for (c, (y, scale)) in y.iter_mut().zip(scale).enumerate() {
+                    *y += x * scale * f32::from(group[c * 4 + input % 4]);
+                }
             }
         }
     }
@@ -498,6 +435,35 @@ mod tests {
                     assert!(off < bound, "{format:?} {count} {inputs} {outputs}: {off}");
                 }
             }
+        }
+    }
+
+    /// Large models have a few channels that are tens of times larger than all others.
+    #[test]
+    fn a_few_large_inputs_do_not_cost_the_others_their_digits() {
+        let (count, inputs, outputs) = (40, 768, 64);
+        let w = numbers(outputs * inputs, 21);
+        let with = |large: [f32; 3]| {
+            let mut x = numbers(count * inputs, 20);
+            for row in x.chunks_mut(inputs) {
+                (row[5], row[400], row[767]) = (large[0] * row[5], large[1], large[2] * row[767]);
+            }
+            x
+        };
+        let shape = (inputs, outputs);
+        let x = with([300.0, 80.0, -60.0]);
+        let exact = run(Format::F32, Level::Portable, &x, &w, shape);
+        let others = run(Format::F32, Level::Portable, &with([0.0; 3]), &w, shape);
+        let size = (others.iter().map(|x| x * x).sum::<f32>() / others.len() as f32).sqrt();
+        for level in Level::available() {
+            let got = run(Format::Int8, level, &x, &w, (inputs, outputs));
+            let off = got
+                .iter()
+                .zip(&exact)
+                .map(|(a, b)| (a - b).powi(2))
+                .sum::<f32>();
+            let off = (off / got.len() as f32).sqrt() / size;
+            assert!(off < 0.05, "{level:?}: {off}");
         }
     }
 

@@ -5,8 +5,9 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::pack::Format;
+use super::scratch::Scratch;
 use super::tile::ROWS;
-use super::{Level, Lines, On, vectorised};
+use super::{Level, On, vectorised};
 
 /// Numbers of either kind that states are kept in.
 #[derive(Clone, Copy)]
@@ -89,11 +90,24 @@ pub(crate) struct Rows {
     pub(crate) rows: usize,
     /// Elements from a row to the next.
     pub(crate) stride: usize,
-    lines: Lines,
-    /// For 8 bits: `x = (code - zero) scale`.
-    pub(crate) scale: Vec<f32>,
-    pub(crate) zero: Vec<i32>,
+    lines: Scratch,
+    /// For 8 bits, one a row.
+    pub(crate) codes: Vec<Codes>,
 }
+
+/// What the 8-bit codes of a row mean: `x = (code - zero) scale`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Codes {
+    pub(crate) scale: f32,
+    pub(crate) zero: i32,
+    /// Inputs so far from the rest that codes which reach them would be too coarse for all others. They have the
+    /// code of zero, and are multiplied apart.
+    pub(crate) outliers: Vec<(usize, f32)>,
+}
+
+/// In units of the row's root mean square. An input below it costs the rest at most a fortieth of that unit; of n
+/// inputs less than n / 144 can be above.
+const OUTLIER: f32 = 12.0;
 
 /// The type that rows of a format are kept in.
 #[derive(Clone, Copy, PartialEq)]
@@ -149,23 +163,17 @@ impl Rows {
         // the cache.
         let stride = (((width * kept.bytes()).div_ceil(64)) | 1) * 64 / kept.bytes();
         let padded = rows.next_multiple_of(ROWS);
-        let mut lines = match kept {
-            Kept::F32 | Kept::RoundedF32 => Lines::zeros::<f32>(padded * stride),
-            Kept::Bf16 => Lines::zeros::<bf16>(padded * stride),
-            Kept::U8 => Lines::zeros::<u8>(padded * stride),
-            Kept::I16 => Lines::zeros::<i16>(padded * stride),
-        };
-        let quantised = if format == Format::Int8 { padded } else { 0 };
-        let (mut scale, mut zero) = (vec![0f32; quantised], vec![0i32; quantised]);
-        let bytes = lines.of_mut::<u8>();
+        let mut lines = Scratch::of::<u8>(padded * stride * kept.bytes());
+        let quantised = if format == Format::Int8 { rows } else { 0 };
+        let mut codes = vec![Codes::default(); quantised];
+        let bytes = &mut lines.of_mut::<u8>()[..rows * stride * kept.bytes()];
         let share = SHARE * stride * kept.bytes();
-        let work = |at: usize, bytes: &mut [u8], scale: &mut [f32], zero: &mut [i32]| {
+        let work = |at: usize, bytes: &mut [u8], codes: &mut [Codes]| {
             let mut line = vec![0f32; inputs];
             for (i, out) in bytes.chunks_mut(stride * kept.bytes()).enumerate() {
+                // What is behind the inputs is multiplied with zeros, which no number must be missing for.
+                out[inputs * kept.bytes()..width * kept.bytes()].fill(0);
                 let row = at * SHARE + i;
-                if row >= rows {
-                    break;
-                }
                 x.row(row, &mut line);
                 if let Some(norm) = norm {
                     normalise(level, &mut line, norm.weight, norm.bias, norm.eps);
@@ -181,13 +189,10 @@ impl Rows {
                     Kept::Bf16 => {
                         narrow(level, &line, &mut bytemuck::cast_slice_mut(out)[..inputs]);
                     }
-                    Kept::U8 => (scale[i], zero[i]) = quantise(level, &line, &mut out[..inputs]),
+                    Kept::U8 => codes[i] = quantise(level, &mut line, &mut out[..inputs]),
                     Kept::I16 => {
-                        (scale[i], zero[i]) = quantise_wide(
-                            level,
-                            &line,
-                            &mut bytemuck::cast_slice_mut(out)[..inputs],
-                        );
+                        let out = &mut bytemuck::cast_slice_mut(out)[..inputs];
+                        codes[i] = quantise_wide(level, &mut line, out);
                     }
                 }
             }
@@ -197,24 +202,22 @@ impl Rows {
             _ if rows == 0 => {}
             (true, true) => bytes
                 .par_chunks_mut(share)
-                .zip(scale.par_chunks_mut(SHARE))
-                .zip(zero.par_chunks_mut(SHARE))
+                .zip(codes.par_chunks_mut(SHARE))
                 .enumerate()
-                .for_each(|(at, ((bytes, scale), zero))| work(at, bytes, scale, zero)),
+                .for_each(|(at, (bytes, codes))| work(at, bytes, codes)),
             (true, false) => bytes
                 .chunks_mut(share)
-                .zip(scale.chunks_mut(SHARE))
-                .zip(zero.chunks_mut(SHARE))
+                .zip(codes.chunks_mut(SHARE))
                 .enumerate()
-                .for_each(|(at, ((bytes, scale), zero))| work(at, bytes, scale, zero)),
+                .for_each(|(at, (bytes, codes))| work(at, bytes, codes)),
             (false, true) => bytes
                 .par_chunks_mut(share)
                 .enumerate()
-                .for_each(|(at, bytes)| work(at, bytes, &mut [], &mut [])),
+                .for_each(|(at, bytes)| work(at, bytes, &mut [])),
             (false, false) => bytes
                 .chunks_mut(share)
                 .enumerate()
-                .for_each(|(at, bytes)| work(at, bytes, &mut [], &mut [])),
+                .for_each(|(at, bytes)| work(at, bytes, &mut [])),
         }
         Self {
             format,
@@ -222,8 +225,7 @@ impl Rows {
             rows,
             stride,
             lines,
-            scale,
-            zero,
+            codes,
         }
     }
 
@@ -289,47 +291,70 @@ vectorised! {
 }
 
 vectorised! {
-    /// Codes 0 to 255 that span the row and zero; the scale and the code of zero. What is not finite becomes
-    /// a scale that is no number, and so a sum that is none.
-    fn quantise(line: &[f32], out: &mut [u8]) -> (f32, i32) {
-        let (scale, zero, inverse) = range(line);
+    /// Codes 0 to 255 that span zero and the row but for its outliers, which become 0 in `line`. What is not
+    /// finite becomes a scale that is no number, and so a sum that is none.
+    fn quantise(line: &mut [f32], out: &mut [u8]) -> Codes {
+        let (codes, inverse) = range(line);
+        let zero = codes.zero as f32;
         for (out, x) in out.iter_mut().zip(line) {
             *out = encode(*x, inverse, zero) as u8;
         }
-        (scale, zero as i32)
+        codes
     }
 }
 
 vectorised! {
-    fn quantise_wide(line: &[f32], out: &mut [i16]) -> (f32, i32) {
-        let (scale, zero, inverse) = range(line);
+    fn quantise_wide(line: &mut [f32], out: &mut [i16]) -> Codes {
+        let (codes, inverse) = range(line);
+        let zero = codes.zero as f32;
         for (out, x) in out.iter_mut().zip(line) {
             *out = encode(*x, inverse, zero) as i16;
         }
-        (scale, zero as i32)
+        codes
     }
 }
 
-/// Scale, code of zero, and one over the scale.
+/// The codes of a row, and one over their scale.
 #[inline(always)]
-fn range(line: &[f32]) -> (f32, f32, f32) {
-    let least = fold(
-        line,
-        0.0,
-        |a, x| if x < a { x } else { a },
-        |a, b| if b < a { b } else { a },
-    );
-    let most = fold(
-        line,
-        0.0,
-        |a, x| if x > a { x } else { a },
-        |a, b| if b > a { b } else { a },
-    );
-    // A sum of all shows what comparisons do not: a value that is no number.
-    let finite = fold(line, 0.0, |sum, x| sum + 0.0 * x, |a, b| a + b);
-    let scale = (most - least) / 255.0 + finite;
+fn range(line: &mut [f32]) -> (Codes, f32) {
+    let mut outliers = Vec::new();
+    let (mut least, mut most, mut squares) = extent(line);
+    loop {
+        // Without the largest ones the rest is smaller, and others may stick out of it.
+        let bound = OUTLIER * (squares / line.len() as f32).sqrt();
+        if !(most > bound || least < -bound) || !bound.is_finite() {
+            break;
+        }
+        for (input, x) in line.iter_mut().enumerate() {
+            if x.abs() > bound {
+                outliers.push((input, *x));
+                *x = 0.0;
+            }
+        }
+        (least, most, squares) = extent(line);
+    }
+    // A sum that is not finite shows what comparisons do not: a value that is no number.
+    let scale = (most - least) / 255.0 + 0.0 * squares;
     let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
-    (scale, nearest(-least * inverse), inverse)
+    let zero = nearest(-least * inverse) as i32;
+    let codes = Codes {
+        scale,
+        zero,
+        outliers,
+    };
+    (codes, inverse)
+}
+
+/// The least and the largest value, and 0 if that is between; the sum of squares.
+#[inline(always)]
+fn extent(line: &[f32]) -> (f32, f32, f32) {
+    let least = |a: f32, b: f32| if b < a { b } else { a };
+    let most = |a: f32, b: f32| if b > a { b } else { a };
+    (
+        fold(line, 0.0, least, least),
+        fold(line, 0.0, most, most),
+        fold(line, 0.0, |sum, x| sum + x * x, |a, b| a + b),
+    )
 }
 
 /// A whole number from 0 to 255.

@@ -2,13 +2,12 @@
 //! queries, keys and values where they stand.
 
 use candle_core::{CpuStorage, CustomOp3, D, Device, Layout, Shape, Tensor};
-use half::bf16;
 
 use crate::error::Result;
-use crate::kernels::attention::States;
+use crate::kernels::Level;
+use crate::kernels::attention::{self as kernel, States};
 use crate::kernels::pack::Format;
 use crate::kernels::rows::Values;
-use crate::kernels::{self, Level};
 
 /// `softmax(q kᵀ / sqrt(d) + mask) v` for each head, heads side by side: [B, Tq, D].
 ///
@@ -129,28 +128,19 @@ impl CustomOp3 for Heads {
         }
         let level = Level::best();
         let shape = (batch, q.tokens, q.width).into();
-        let count = batch * q.tokens * q.width;
         let (all, mask) = ([q, k, v], self.mask.as_deref());
-        Ok(match q.values {
-            Values::F32(_) => {
-                let mut out = vec![0f32; count];
-                let to = kernels::attention::Result::F32(&mut out);
-                kernels::attention::attend(Format::F32, level, all, self.heads, mask, to);
-                (CpuStorage::F32(out), shape)
-            }
+        // Short numbers are only faster where the processor multiplies them as they are.
+        let format = match q.values {
+            Values::Bf16(_) if level >= Level::Avx512Bf16 => Format::Bf16,
+            _ => Format::F32,
+        };
+        let storage = match q.values {
+            Values::F32(_) => CpuStorage::F32(kernel::attend(format, level, all, self.heads, mask)),
             Values::Bf16(_) => {
-                // Short numbers are only faster where the processor multiplies them as they are.
-                let format = if level >= Level::Avx512Bf16 {
-                    Format::Bf16
-                } else {
-                    Format::F32
-                };
-                let mut out = vec![bf16::ZERO; count];
-                let to = kernels::attention::Result::Bf16(&mut out);
-                kernels::attention::attend(format, level, all, self.heads, mask, to);
-                (CpuStorage::BF16(out), shape)
+                CpuStorage::BF16(kernel::attend(format, level, all, self.heads, mask))
             }
-        })
+        };
+        Ok((storage, shape))
     }
 }
 

@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Shape, Tensor};
 use crate::checkpoint::weights::Scope;
 use crate::error::Result;
 use crate::kernels::pack::{Format, Packed};
-use crate::kernels::product::{Follow, Out, multiply, padded};
+use crate::kernels::product::{Follow, multiplied, padded};
 use crate::kernels::rows::{Matrix, Rows};
 use crate::kernels::{Activation, Level, On};
 use crate::ops::{LayerNorm, activation, values};
@@ -220,8 +220,7 @@ impl Run<'_> {
             }
             _ => candle_core::bail!("{:?} for {} inputs", layout.shape(), weight.inputs),
         };
-        let count = rows * weight.outputs;
-        if residual.is_some_and(|residual| residual.len() != count) {
+        if residual.is_some_and(|residual| residual.len() != rows * weight.outputs) {
             candle_core::bail!("a residual of another shape than {shape:?}");
         }
         let x = Matrix::new(
@@ -232,22 +231,16 @@ impl Run<'_> {
             weight.inputs,
         );
         let norm = self.norm.map(LayerNorm::kernel);
-        let rows_ready = Rows::prepare(weight.format, x, norm, None, On::ThePool);
+        let ready = Rows::prepare(weight.format, x, norm, None, On::ThePool);
         let follow = Follow {
             bias: self.linear.bias.as_deref(),
             activation: self.activation,
             residual,
         };
         let storage = if self.linear.narrow {
-            let mut y = vec![half::bf16::ZERO; count];
-            let out = Out::bf16(&mut y, rows, weight.outputs, weight.outputs);
-            multiply(&rows_ready, weight, follow, out, On::ThePool);
-            CpuStorage::BF16(y)
+            CpuStorage::BF16(multiplied(&ready, weight, follow, On::ThePool))
         } else {
-            let mut y = vec![0f32; count];
-            let out = Out::f32(&mut y, rows, weight.outputs, weight.outputs);
-            multiply(&rows_ready, weight, follow, out, On::ThePool);
-            CpuStorage::F32(y)
+            CpuStorage::F32(multiplied(&ready, weight, follow, On::ThePool))
         };
         Ok((storage, shape.into()))
     }
