@@ -39,7 +39,11 @@ fn least_cosine(a: &[Vec<f32>], b: &[Vec<f32>]) -> f32 {
 
 #[test]
 fn mini_loses_little_and_small_models_stay_exact() {
-    let texts = ["a cat on a couch", "pizza", "two dogs beside a red car at night"];
+    let texts = [
+        "a cat on a couch",
+        "pizza",
+        "two dogs beside a red car at night",
+    ];
     let (exact, _) = load(Precision::F32);
     let pictures = album(&exact);
     let pictures: Vec<&Pixels> = pictures.iter().collect();
@@ -54,7 +58,10 @@ fn mini_loses_little_and_small_models_stay_exact() {
         let (fast, _) = load(precision);
         assert_eq!((fast.precision(), fast.id()), (precision, exact.id()));
         let cosine = least_cosine(&fast.embed_pictures(&pictures).unwrap(), &vectors);
-        assert!(cosine > 0.995 && cosine < 1.0, "{precision}: pictures {cosine}");
+        assert!(
+            cosine > 0.995 && cosine < 1.0,
+            "{precision}: pictures {cosine}"
+        );
         let near = fast.text_inputs(&texts).unwrap();
         let cosine = near.iter().zip(&words).map(|(a, b)| {
             let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();

@@ -92,7 +92,7 @@ fn attend_into(
             let count = rows.len();
             let scores = &mut scores.of_mut::<f32>()[..count * k.tokens];
             let rows = Rows::prepare(format, q.part(rows), None, Some(&scale), On::ThisThread);
-            let to = Out::f32(scores, count, k.tokens, k.tokens);
+            let to = Out::new(scores, count, k.tokens, k.tokens);
             multiply(&rows, &keys, Follow::default(), to, On::ThisThread);
             softmax_rows(level, scores, k.tokens, mask);
             let scores = Matrix::new(level, Values::F32(scores), count, k.tokens, k.tokens);

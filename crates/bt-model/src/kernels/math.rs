@@ -65,31 +65,37 @@ pub(crate) fn softmax(row: &mut [f32], bias: Option<&[f32]>) {
             *value += bias;
         }
     }
-    let largest = lanes(row, f32::NEG_INFINITY, |a, b| if a < b { b } else { a });
+    let most = |a: f32, b: f32| if a < b { b } else { a };
+    let largest = fold(row, f32::NEG_INFINITY, most, most);
     for value in row.iter_mut() {
         *value = exp(*value - largest);
     }
-    let sum = lanes(row, 0.0, |a, b| a + b);
+    let sum = fold(row, 0.0, |a, b| a + b, |a, b| a + b);
     let scale = 1.0 / sum;
     for value in row.iter_mut() {
         *value *= scale;
     }
 }
 
-/// Folds in sixteen lanes, which is the order that vector instructions can keep.
+/// Folds in 32 lanes, which is the order that all vector instructions can keep.
 #[inline(always)]
-fn lanes(values: &[f32], start: f32, f: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut sums = [start; 16];
-    let (chunks, rest) = values.as_chunks::<16>();
+pub(crate) fn fold(
+    line: &[f32],
+    start: f32,
+    f: impl Fn(f32, f32) -> f32,
+    join: impl Fn(f32, f32) -> f32,
+) -> f32 {
+    let mut lanes = [start; 32];
+    let (chunks, rest) = line.as_chunks::<32>();
     for chunk in chunks {
-        for (sum, value) in sums.iter_mut().zip(chunk) {
-            *sum = f(*sum, *value);
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane = f(*lane, *x);
         }
     }
-    for (sum, value) in sums.iter_mut().zip(rest) {
-        *sum = f(*sum, *value);
+    for (lane, x) in lanes.iter_mut().zip(rest) {
+        *lane = f(*lane, *x);
     }
-    sums.into_iter().fold(start, f)
+    lanes.into_iter().fold(start, join)
 }
 
 #[cfg(test)]

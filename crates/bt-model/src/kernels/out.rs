@@ -29,37 +29,20 @@ unsafe impl Sync for Out<'_> {}
 
 impl<'a> Out<'a> {
     /// # Panics
-    /// When the last row leaves `values`.
-    pub(crate) fn f32(values: &'a mut [f32], rows: usize, columns: usize, stride: usize) -> Self {
-        Self::new(
-            Pointer::F32(values.as_mut_ptr()),
-            values.len(),
-            rows,
-            columns,
-            stride,
-        )
-    }
-
-    /// # Panics
-    /// When the last row leaves `values`.
-    pub(crate) fn bf16(values: &'a mut [bf16], rows: usize, columns: usize, stride: usize) -> Self {
-        Self::new(
-            Pointer::Bf16(values.as_mut_ptr()),
-            values.len(),
-            rows,
-            columns,
-            stride,
-        )
-    }
-
-    fn new(values: Pointer, len: usize, rows: usize, columns: usize, stride: usize) -> Self {
+    /// When the last row leaves `values`, or rows overlap.
+    pub(crate) fn new<T: Number>(
+        values: &'a mut [T],
+        rows: usize,
+        columns: usize,
+        stride: usize,
+    ) -> Self {
         assert!(columns <= stride || rows <= 1, "rows would overlap");
         assert!(
-            rows == 0 || (rows - 1) * stride + columns <= len,
+            rows == 0 || (rows - 1) * stride + columns <= values.len(),
             "result too small"
         );
         Self {
-            values,
+            values: T::pointer(values.as_mut_ptr()),
             rows,
             columns,
             stride,

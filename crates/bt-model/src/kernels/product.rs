@@ -363,7 +363,7 @@ mod tests {
             &rows,
             &packed,
             Follow::default(),
-            Out::f32(&mut y, count, outputs, outputs),
+            Out::new(&mut y, count, outputs, outputs),
             On::ThePool,
         );
         y
@@ -506,10 +506,10 @@ mod tests {
             };
             // Two columns are left free between rows.
             let mut y = vec![f32::NAN; count * (outputs + 2)];
-            let out = Out::f32(&mut y, count, outputs, outputs + 2);
+            let out = Out::new(&mut y, count, outputs, outputs + 2);
             multiply(&rows, &packed, follow, out, On::ThePool);
             let mut short = vec![bf16::ZERO; count * outputs];
-            let out = Out::bf16(&mut short, count, outputs, outputs);
+            let out = Out::new(&mut short, count, outputs, outputs);
             multiply(&rows, &packed, follow, out, On::ThePool);
             for r in 0..count {
                 let row = &values[r * inputs..][..inputs];

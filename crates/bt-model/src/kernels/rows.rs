@@ -4,6 +4,7 @@
 use half::bf16;
 use rayon::prelude::*;
 
+use super::math::fold;
 use super::pack::Format;
 use super::scratch::Scratch;
 use super::tile::ROWS;
@@ -377,25 +378,4 @@ fn nearest(x: f32) -> f32 {
     /// 1.5 x 2^23: added, it leaves no room for a fraction.
     const ROUND: f32 = 12_582_912.0;
     x + ROUND - ROUND
-}
-
-/// Folds in 32 lanes, which is the order that all vector instructions can keep.
-#[inline(always)]
-fn fold(
-    line: &[f32],
-    start: f32,
-    f: impl Fn(f32, f32) -> f32,
-    join: impl Fn(f32, f32) -> f32,
-) -> f32 {
-    let mut lanes = [start; 32];
-    let (chunks, rest) = line.as_chunks::<32>();
-    for chunk in chunks {
-        for (lane, x) in lanes.iter_mut().zip(chunk) {
-            *lane = f(*lane, *x);
-        }
-    }
-    for (lane, x) in lanes.iter_mut().zip(rest) {
-        *lane = f(*lane, *x);
-    }
-    lanes.into_iter().fold(start, join)
 }
