@@ -753,3 +753,48 @@ fn the_help_teaches() {
     );
     assert!(long.contains("BT_INDEX"), "{long}");
 }
+
+/// What the model made of candidates is found by the next search, is made again where it is damaged, and changes no
+/// answer.
+#[test]
+fn candidates_that_were_looked_at_are_not_read_again() {
+    let env = indexed_album();
+    let search = |query: &str| -> Vec<(Value, Value)> {
+        let mut command = env.command(BT_SEARCH);
+        command.args([query, "--json"]).env("BT_CACHE_SIZE", "50");
+        let ran = Ran::from(command.output().unwrap()).expect(0);
+        let answer = ran.json();
+        let results = answer["results"].as_array().unwrap();
+        let shown = |row: &Value| (row["path"].clone(), row["probability"].clone());
+        results.iter().map(shown).collect()
+    };
+    let first = search("a cat on a couch");
+    let states: Vec<PathBuf> = walk(&env.path(".cache"))
+        .into_iter()
+        .filter(|path| path.components().any(|part| part.as_os_str() == "states"))
+        .collect();
+    assert!(states.len() >= 20, "{} files of states", states.len());
+    // Only what is kept can answer now.
+    fs_err::rename(env.path("album"), env.path("elsewhere")).unwrap();
+    assert_eq!(search("a cat on a couch"), first);
+    fs_err::rename(env.path("elsewhere"), env.path("album")).unwrap();
+    for path in &states {
+        let mut bytes = fs_err::read(path).unwrap();
+        bytes[1000] ^= 0xff;
+        fs_err::write(path, bytes).unwrap();
+    }
+    assert_eq!(search("a cat on a couch"), first);
+}
+
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs_err::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(walk(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files
+}

@@ -91,6 +91,9 @@ impl TestEnv {
             .current_dir(self.folder.path())
             .env("HOME", self.folder.path())
             .env_remove("XDG_CONFIG_HOME")
+            .env_remove("XDG_CACHE_HOME")
+            // Most tests ask for what happens the first time.
+            .env("BT_CACHE_SIZE", "0")
             .env("BT_INDEX", self.index())
             .stdin(Stdio::null());
     }

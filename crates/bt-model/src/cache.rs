@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const VARIABLE: &str = "BT_CACHE";
 
 /// The folder of the model `id`: below $BT_CACHE, $XDG_CACHE_HOME/bridgetower or ~/.cache/bridgetower.
-pub(crate) fn folder(id: &str) -> Option<PathBuf> {
+pub fn folder(id: &str) -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let root = match (set(VARIABLE), set("XDG_CACHE_HOME")) {
         (Some(folder), _) => PathBuf::from(folder),

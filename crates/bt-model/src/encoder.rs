@@ -48,7 +48,7 @@ pub struct TextEmbedding {
 /// What the cross-modal layers read of one picture; independent of any text, so it can be kept. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct PictureStates {
-    states: std::sync::Arc<ImageStates>,
+    pub(crate) states: std::sync::Arc<ImageStates>,
 }
 
 impl PictureStates {

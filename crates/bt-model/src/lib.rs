@@ -27,10 +27,12 @@ mod precision;
 mod probe;
 mod resize;
 mod settle;
+mod states;
 mod token_batch;
 mod tokenizer;
 mod tower;
 
+pub use cache::folder as cache_folder;
 pub use calibration::{Calibration, Platt, RankBy};
 pub use captions::{Captioned, Part, read_captions};
 pub use checkpoint::{

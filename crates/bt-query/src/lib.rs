@@ -16,6 +16,7 @@ pub mod explain;
 mod fuse;
 mod group;
 mod heat;
+mod kept;
 pub mod parse;
 mod pictures;
 mod plan;

@@ -12,6 +12,7 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::kept::KeptStates;
 
 /// What the loaded models can do; planning depends on this and on the index, nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +76,7 @@ pub struct Models {
     embedder: Arc<Encoder>,
     reranker: Option<Encoder>,
     calibration: Calibration,
+    kept: Option<KeptStates>,
 }
 
 impl Models {
@@ -105,7 +107,18 @@ impl Models {
             embedder: Arc::new(embedder),
             reranker,
             calibration,
+            kept: None,
         })
+    }
+
+    /// What the reranker makes of pictures is kept for the next run of a program, in files of at most this many
+    /// bytes together; 0 for none.
+    pub fn keeping(mut self, most_bytes: u64) -> Self {
+        self.kept = match most_bytes {
+            0 => None,
+            _ => KeptStates::of(self.matcher(), most_bytes),
+        };
+        self
     }
 
     /// Loads the models that an index was made with. `spec`: where the one that embeds is, if not where it
@@ -161,7 +174,12 @@ impl Models {
         pictures
             .iter()
             .filter_map(|look| match look {
-                Look::Fresh { .. } => made.next().map(Ok),
+                Look::Fresh { id, .. } => made.next().map(|states| {
+                    Ok(match &self.kept {
+                        Some(kept) => kept.put(*id, states, self.matcher()),
+                        None => states,
+                    })
+                }),
                 Look::Known(states) => Some(Ok(states.clone())),
             })
             .collect()
@@ -225,6 +243,10 @@ impl Scorer for Models {
 
     fn prepare(&self, picture: &RgbImage) -> Pixels {
         self.matcher().prepare(picture)
+    }
+
+    fn states(&self, id: ContentHash) -> Option<PictureStates> {
+        self.kept.as_ref()?.get(id, self.matcher())
     }
 
     fn match_logits(&self, texts: &[&str], pictures: &[Look]) -> Result<Vec<Vec<f32>>> {
