@@ -179,9 +179,7 @@ struct Join {
 
 impl Join {
     fn load(at: &Scope<'_>, config: &Config) -> Result<Self> {
-        let scalar = |name: &str| -> Result<f64> {
-            Ok(f64::from(at.tensor(name, &[])?.to_scalar::<f32>()?))
-        };
+        let scalar = |name: &str| -> Result<f64> { Ok(f64::from(at.scalar(name)?)) };
         let (bridge_weight, stream_weight) = match config.link {
             Link::Add => (1.0, 1.0),
             Link::ScaledAdd => (scalar("scaled_factor")?, 1.0),

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 use image::RgbImage;
 
+use crate::batches::{Batches, MOST_AT_ONCE};
 use crate::cache;
 use crate::calibration::Calibration;
 use crate::checkpoint::{Checkpoint, Event};
@@ -19,13 +20,7 @@ use crate::precision::Precision;
 use crate::settle;
 use crate::token_batch::TokenBatch;
 use crate::tokenizer::{Tokenizer, Tokens};
-
-/// Rows of tokens or patches that go through a layer together: enough that reading its weights costs little,
-/// few enough that what lies between two layers stays near.
-const ROWS_AT_ONCE: usize = 2048;
-
-/// The most texts, pictures or pairs that go through together, however small the model is.
-const MOST_AT_ONCE: usize = 32;
+use crate::transfer::Coming;
 
 /// What a user says about a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +90,27 @@ pub struct MaskChoice {
     pub probability: f32,
 }
 
+/// Pictures that are being embedded, beside what the caller does meanwhile. On the processor they are done.
+#[derive(Debug)]
+#[must_use = "the vectors are fetched by `finish`"]
+pub struct Started {
+    parts: Vec<Coming>,
+}
+
+impl Started {
+    /// Waits for the vectors: one a picture, in order.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn finish(self) -> Result<Vec<Vec<f32>>> {
+        let mut vectors = Vec::new();
+        for part in self.parts {
+            vectors.extend(part.rows()?);
+        }
+        Ok(vectors)
+    }
+}
+
 /// A loaded model. Shared between threads.
 #[derive(Debug)]
 pub struct Encoder {
@@ -105,6 +121,7 @@ pub struct Encoder {
     processor: ImageProcessor,
     calibration: Calibration,
     precision: Precision,
+    batches: Batches,
 }
 
 impl Encoder {
@@ -186,6 +203,7 @@ impl Encoder {
             processor,
             calibration,
             precision: exec.precision,
+            batches: Batches::new(exec, config),
             model,
         })
     }
@@ -250,13 +268,19 @@ impl Encoder {
     /// One unit-length vector a picture, in order. Without ITC heads: the pooled picture state with an
     /// empty text, which compares pictures with pictures only.
     pub fn embed_pictures(&self, pictures: &[&Pixels]) -> Result<Vec<Vec<f32>>> {
+        self.start_pictures(pictures)?.finish()
+    }
+
+    /// Begins what [`Encoder::embed_pictures`] does: on a GPU, a caller that starts a batch before it finishes
+    /// the one before keeps the GPU busy.
+    pub fn start_pictures(&self, pictures: &[&Pixels]) -> Result<Started> {
         let empty = if self.heads().itc {
             None
         } else {
             Some(self.text_states(&[""])?.0)
         };
-        let mut vectors = Vec::with_capacity(pictures.len());
-        for chunk in pictures.chunks(self.pictures_at_once()) {
+        let mut parts = Vec::new();
+        self.batches.each(pictures, |chunk| {
             let pixels = self.model.pixel_batch(chunk)?;
             let batch = match &empty {
                 None => self
@@ -269,9 +293,15 @@ impl Encoder {
                     normalise(&pooled.narrow(1, width, width)?)?
                 }
             };
-            vectors.extend(rows(&batch)?);
-        }
-        Ok(vectors)
+            parts.push(self.model.download(&batch)?);
+            Ok(())
+        })?;
+        Ok(Started { parts })
+    }
+
+    /// The most pictures that go through together.
+    pub fn pictures_at_once(&self) -> usize {
+        self.batches.most()
     }
 
     /// One unit-length vector a text, in order.
@@ -304,16 +334,20 @@ impl Encoder {
     /// What reranking and explanation need of each picture, in order.
     pub fn picture_states(&self, pictures: &[&Pixels]) -> Result<Vec<PictureStates>> {
         let mut all = Vec::with_capacity(pictures.len());
-        for chunk in pictures.chunks(self.pictures_at_once()) {
+        self.batches.each(pictures, |chunk| {
             let states = self
                 .model
                 .image_states(&self.model.pixel_batch(chunk)?, &mut ())?;
-            for i in 0..chunk.len() {
-                all.push(PictureStates {
-                    states: std::sync::Arc::new(states.picture(i)?),
-                });
-            }
-        }
+            let each = (0..chunk.len())
+                .map(|i| {
+                    Ok(PictureStates {
+                        states: std::sync::Arc::new(states.picture(i)?),
+                    })
+                })
+                .collect::<Result<Vec<_>>>()?;
+            all.extend(each);
+            Ok(())
+        })?;
         Ok(all)
     }
 
@@ -479,11 +513,6 @@ impl Encoder {
         Ok(choices.collect())
     }
 
-    /// Pictures, or pairs of a text and a picture, that go through together.
-    fn pictures_at_once(&self) -> usize {
-        (ROWS_AT_ONCE / self.model.config().vision.tokens()).clamp(1, MOST_AT_ONCE)
-    }
-
     /// States of texts as one batch, and whether any was cut.
     fn text_states(&self, texts: &[&str]) -> Result<(TextStates, bool)> {
         let tokens = texts
@@ -545,11 +574,10 @@ impl Encoder {
         mut each: impl FnMut(&Tensor) -> Result<()>,
     ) -> Result<()> {
         let (text, _) = self.text_states(&[text])?;
-        for chunk in pictures.chunks(self.pictures_at_once()) {
+        self.batches.each(pictures, |chunk| {
             let parts: Vec<&ImageStates> = chunk.iter().map(|picture| &*picture.states).collect();
-            each(&self.pooled(&text, &ImageStates::stack(&parts)?)?)?;
-        }
-        Ok(())
+            each(&self.pooled(&text, &ImageStates::stack(&parts)?)?)
+        })
     }
 }
 

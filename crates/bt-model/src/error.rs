@@ -89,6 +89,9 @@ pub enum Error {
         /// What was asked of it.
         purpose: &'static str,
     },
+    /// One picture alone takes more memory than the GPU has left.
+    #[error("the GPU's memory is full: not even one picture fits beside the model")]
+    OutOfMemory,
     /// The value of an argument makes no sense.
     #[error("{0}")]
     Usage(String),
@@ -107,8 +110,21 @@ impl Error {
             }
             Self::NoSuchModel { .. } | Self::MissingFile { .. } => Kind::NotFound,
             Self::Hub(error) => error.kind(),
+            Self::OutOfMemory => Kind::Io,
             Self::Usage(_) => Kind::Usage,
         }
+    }
+
+    /// Whether a smaller batch could succeed.
+    pub(crate) fn is_out_of_memory(&self) -> bool {
+        // The drivers' errors come wrapped in different ways; their names do not change.
+        let Self::Tensor(cause) = self else {
+            return false;
+        };
+        let text = cause.to_string();
+        ["ERROR_OUT_OF_MEMORY", "STATUS_ALLOC_FAILED"]
+            .iter()
+            .any(|name| text.contains(name))
     }
 
     /// What to do next, where there is something to do.
@@ -139,6 +155,11 @@ impl Error {
                     .to_owned(),
             ),
             Self::Hub(error) => error.hint(),
+            Self::OutOfMemory => Some(
+                "end other programs that use the GPU, choose another one with `--device cuda:N`, \
+                 or use `--device cpu`"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }

@@ -1,8 +1,11 @@
 //! Where a model runs and with which numbers; decided once, when it is loaded.
 
-use candle_core::Device;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{DType, Device};
 
 use crate::error::{Error, Result};
+use crate::gpu;
 use crate::precision::Precision;
 
 /// The device that tensors live on, and what they are made of.
@@ -12,19 +15,17 @@ pub struct Exec {
     pub device: Device,
     /// What they are made of; on a GPU never `Auto`.
     pub precision: Precision,
+    /// Why `auto` is not a GPU, until somebody was told.
+    pub(crate) no_gpu: Arc<Mutex<Option<String>>>,
 }
 
 impl Exec {
     /// The processor, which every build has, in f32.
     pub fn cpu() -> Self {
-        Self {
-            device: Device::Cpu,
-            precision: Precision::F32,
-        }
+        Self::new(Device::Cpu, Precision::F32)
     }
 
     /// `auto` (the first accelerator this build can use, else the processor), `cpu`, `cuda[:N]`, `metal[:N]`.
-    ///
     /// The precision is `Auto` until [`Exec::with_precision`] says more.
     ///
     /// # Errors
@@ -37,40 +38,97 @@ impl Exec {
                 (name, ordinal)
             }
         };
-        let device = match name {
-            "auto" if device == "auto" => Device::new_cuda(0)
-                .or_else(|_| Device::new_metal(0))
-                .unwrap_or(Device::Cpu),
-            "cpu" if device == "cpu" => Device::Cpu,
-            "cuda" if !cfg!(feature = "cuda") => return Err(not_built(device, "cuda")),
-            "metal" if !cfg!(feature = "metal") => return Err(not_built(device, "metal")),
-            "cuda" => Device::new_cuda(ordinal).map_err(|cause| not_there(device, &cause))?,
-            "metal" => Device::new_metal(ordinal).map_err(|cause| not_there(device, &cause))?,
-            _ => return Err(unknown(device)),
+        match name {
+            "auto" if device == "auto" => Self::auto(),
+            "cpu" if device == "cpu" => {
+                Self::new(Device::Cpu, Precision::Auto).with_precision(Precision::Auto)
+            }
+            "cuda" if !cfg!(feature = "cuda") => Err(not_built(device, "cuda")),
+            "metal" if !cfg!(feature = "metal") => Err(not_built(device, "metal")),
+            "cuda" => Self::on(gpu::open(ordinal), device),
+            "metal" => {
+                let metal = Device::new_metal(ordinal).map_err(|cause| cause.to_string());
+                Self::on(metal, device)
+            }
+            _ => Err(unknown(device)),
+        }
+    }
+
+    /// All that share the work of indexing: every NVIDIA GPU for `cuda`, and for `auto` where there is one
+    /// (CUDA_VISIBLE_DEVICES restricts both); those of a list with commas; else what [`Exec::parse`] gives.
+    ///
+    /// # Errors
+    /// As [`Exec::parse`].
+    pub fn parse_all(device: &str) -> Result<Vec<Self>> {
+        if device.contains(',') {
+            return device.split(',').map(Self::parse).collect();
+        }
+        let first = Self::parse(device)?;
+        let mut all = vec![first];
+        if let ("auto" | "cuda", Device::Cuda(_)) = (device, &all[0].device) {
+            for ordinal in 1..gpu::count().unwrap_or(1) {
+                all.push(Self::parse(&format!("cuda:{ordinal}"))?);
+            }
+        }
+        Ok(all)
+    }
+
+    fn auto() -> Result<Self> {
+        let accelerator = match (cfg!(feature = "cuda"), cfg!(feature = "metal")) {
+            (true, _) => gpu::open(0),
+            (_, true) => Device::new_metal(0).map_err(|cause| cause.to_string()),
+            // A build for processors alone has nothing to explain.
+            _ => return Self::new(Device::Cpu, Precision::Auto).with_precision(Precision::Auto),
+        };
+        let (device, why) = match accelerator {
+            Ok(device) => (device, None),
+            Err(why) => (Device::Cpu, Some(why)),
         };
         Self {
-            device,
-            precision: Precision::Auto,
+            no_gpu: Arc::new(Mutex::new(why)),
+            ..Self::new(device, Precision::Auto)
         }
         .with_precision(Precision::Auto)
     }
 
-    /// The same device with these numbers. On CUDA `Auto` is bf16; on Metal, where its loss has not been
-    /// measured, f32; on the processor it is settled by the model that is loaded.
+    fn on(device: std::result::Result<Device, String>, name: &str) -> Result<Self> {
+        match device {
+            Ok(device) => Self::new(device, Precision::Auto).with_precision(Precision::Auto),
+            Err(cause) => Err(Error::Usage(format!(
+                "device `{name}` cannot be used: {cause}; `--device cpu` always works"
+            ))),
+        }
+    }
+
+    fn new(device: Device, precision: Precision) -> Self {
+        Self {
+            device,
+            precision,
+            no_gpu: Arc::default(),
+        }
+    }
+
+    /// The same device with these numbers. On CUDA `Auto` is bf16, or f32 on GPUs older than Ampere; on
+    /// Metal, where bf16's loss has not been measured, f32; on the processor it is settled by the model that
+    /// is loaded.
     ///
     /// # Errors
-    /// int8 on a GPU.
+    /// int8 on a GPU, and bf16 on one that cannot compute with it.
     pub fn with_precision(self, precision: Precision) -> Result<Self> {
+        let refused = |why: &str| {
+            Err(Error::Usage(format!(
+                "precision `{precision}` {why}; with device `{}` use f32 or auto",
+                self.name()
+            )))
+        };
         let precision = match (&self.device, precision) {
             (Device::Cpu, _) => precision,
-            (_, Precision::Int8) => {
-                return Err(Error::Usage(format!(
-                    "precision `int8` is for the processor alone; with device `{}` use bf16, f32 or auto",
-                    self.name()
-                )));
+            (_, Precision::Int8) => return refused("is for the processor alone"),
+            (Device::Cuda(_), Precision::Auto) if gpu::has_bf16(&self.device) => Precision::Bf16,
+            (Device::Cuda(_), Precision::Bf16) if !gpu::has_bf16(&self.device) => {
+                return refused("needs an NVIDIA GPU of compute capability 8.0 or more");
             }
-            (Device::Cuda(_), Precision::Auto) => Precision::Bf16,
-            (Device::Metal(_), Precision::Auto) => Precision::F32,
+            (_, Precision::Auto) => Precision::F32,
             _ => precision,
         };
         Ok(Self { precision, ..self })
@@ -82,6 +140,26 @@ impl Exec {
             Device::Cpu => "cpu",
             Device::Cuda(_) => "cuda",
             Device::Metal(_) => "metal",
+        }
+    }
+
+    /// Whether it is a GPU.
+    pub fn is_gpu(&self) -> bool {
+        !matches!(self.device, Device::Cpu)
+    }
+
+    /// Why `auto` is not a GPU in a build that could use one; told once.
+    pub(crate) fn take_no_gpu(&self) -> Option<String> {
+        let mut why = self.no_gpu.lock().unwrap_or_else(PoisonError::into_inner);
+        why.take()
+    }
+
+    /// What the graph's tensors are. On the processor they are f32 whatever the precision is: there,
+    /// operators keep smaller forms of their own.
+    pub(crate) fn body_type(&self) -> DType {
+        match (&self.device, self.precision) {
+            (Device::Cuda(_) | Device::Metal(_), Precision::Bf16) => DType::BF16,
+            _ => DType::F32,
         }
     }
 }
@@ -98,10 +176,6 @@ fn not_built(device: &str, feature: &str) -> Error {
     ))
 }
 
-fn not_there(device: &str, cause: &candle_core::Error) -> Error {
-    Error::Usage(format!("device `{device}` cannot be used: {cause}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +184,20 @@ mod tests {
     fn auto_and_cpu_always_work() {
         assert!(Exec::parse("auto").is_ok());
         assert_eq!(Exec::parse("cpu").unwrap().name(), "cpu");
+        assert_eq!(Exec::parse_all("cpu").unwrap().len(), 1);
+        assert_eq!(Exec::parse_all("cpu,cpu").unwrap().len(), 2);
+        assert!(Exec::parse_all("cpu,").is_err());
+        assert!(!Exec::parse_all("auto").unwrap().is_empty());
+    }
+
+    #[test]
+    fn why_there_is_no_gpu_is_told_once_and_by_builds_that_could_use_one() {
+        let exec = Exec::parse("auto").unwrap();
+        let could = cfg!(any(feature = "cuda", feature = "metal"));
+        let copy = exec.clone();
+        assert_eq!(exec.take_no_gpu().is_some(), could && !exec.is_gpu());
+        assert_eq!(copy.take_no_gpu(), None);
+        assert_eq!(Exec::cpu().take_no_gpu(), None);
     }
 
     #[test]
@@ -117,12 +205,13 @@ mod tests {
         for precision in Precision::ALL {
             let exec = Exec::cpu().with_precision(precision).unwrap();
             assert_eq!(exec.precision, precision);
+            assert_eq!(exec.body_type(), DType::F32);
         }
     }
 
     #[test]
     fn an_unknown_device_is_refused_with_the_list_of_devices() {
-        for bad in ["gpu", "", "cpu:1", "auto:0", "cuda:x"] {
+        for bad in ["gpu", "", "cpu:1", "auto:0", "cuda:x", "cpu,cpu"] {
             let error = Exec::parse(bad).unwrap_err().to_string();
             assert!(error.contains("auto, cpu, cuda"), "{bad}: {error}");
         }
@@ -133,5 +222,32 @@ mod tests {
     fn a_device_of_another_build_says_how_to_build_it() {
         let error = Exec::parse("cuda:1").unwrap_err().to_string();
         assert!(error.contains("--features cuda"), "{error}");
+    }
+
+    /// On a machine with more than a hundred GPUs this needs another number.
+    #[cfg(feature = "cuda")]
+    #[test]
+    fn a_gpu_that_is_not_there_is_an_error_that_says_what_is() {
+        let error = Exec::parse("cuda:100").unwrap_err().to_string();
+        assert!(
+            error.contains("cuda:100") && error.contains("NVIDIA"),
+            "{error}"
+        );
+        assert!(error.contains("--device cpu"), "{error}");
+    }
+
+    #[cfg(feature = "cuda")]
+    #[test]
+    fn on_a_gpu_auto_is_bf16_and_int8_is_refused() {
+        let Ok(exec) = Exec::parse("cuda") else {
+            eprintln!("skipped: no NVIDIA GPU here");
+            return;
+        };
+        assert_eq!(exec.precision, Precision::Bf16);
+        let error = exec
+            .with_precision(Precision::Int8)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("processor alone"), "{error}");
     }
 }

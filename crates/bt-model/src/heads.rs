@@ -1,6 +1,6 @@
 //! Poolers and heads: functions of the states that the towers and the cross-modal layers leave.
 
-use candle_core::{D, Tensor};
+use candle_core::{D, DType, Tensor};
 
 use crate::checkpoint::weights::{Scope, Weights};
 use crate::config::{Config, ItcImageFrom};
@@ -142,7 +142,7 @@ fn logit_scale(weights: &Weights, config: &Config) -> Result<f32> {
     /// ln(1 / 0.07): where training of such heads starts, and what public checkpoints start from.
     const START: f32 = 2.6592;
     if weights.any("logit_scale") {
-        return Ok(weights.tensor("logit_scale", &[])?.to_scalar::<f32>()?);
+        return weights.scalar("logit_scale");
     }
     Ok(config.logit_scale_init.unwrap_or(START))
 }
@@ -157,7 +157,8 @@ impl Mlm {
             let names = [Some("weight"), None];
             Linear::load_named(&[at.at("decoder")], names, &[vocab, width])?.with_bias(bias)?
         } else {
-            Linear::new(words.all(bias.device())?, Some(bias), at.format())?
+            let words = words.all(bias.device())?.to_dtype(DType::F32)?;
+            Linear::new(words, Some(bias), at.format())?
         };
         Ok(Self {
             dense: Linear::load(&transform.at("dense"), width, width)?,
@@ -169,7 +170,8 @@ impl Mlm {
 
     /// `text`: last cross-modal text states [.., D] to logits [.., V].
     pub(crate) fn forward(&self, text: &Tensor) -> Result<Tensor> {
-        let x = self.dense.forward(text, Then::Activate(self.activation))?;
+        let text = text.to_dtype(DType::F32)?;
+        let x = self.dense.forward(&text, Then::Activate(self.activation))?;
         self.decoder.forward(&self.norm.forward(&x)?, Then::Nothing)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use candle_core::{D, Tensor};
+use candle_core::{D, DType, Tensor};
 
 use crate::error::Result;
 use crate::model::{BridgeTower, ImageStates, Need, rows};
@@ -32,7 +32,7 @@ struct Gather {
 impl Probe for Gather {
     fn see(&mut self, stage: Stage, tensor: &Tensor) -> Result<()> {
         if let Stage::TextOverImage(_) = stage {
-            let mean = tensor.mean(1)?.squeeze(0)?;
+            let mean = tensor.to_dtype(DType::F32)?.mean(1)?.squeeze(0)?;
             self.sum = Some(match self.sum.take() {
                 Some(sum) => (sum + mean)?,
                 None => mean,

@@ -6,6 +6,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod batches;
 mod cache;
 mod calibration;
 mod captions;
@@ -15,6 +16,7 @@ mod cross;
 mod encoder;
 mod error;
 mod exec;
+mod gpu;
 mod heads;
 mod heat;
 mod kernels;
@@ -31,6 +33,7 @@ mod states;
 mod token_batch;
 mod tokenizer;
 mod tower;
+mod transfer;
 
 pub use cache::folder as cache_folder;
 pub use calibration::{Calibration, Platt, RankBy};
@@ -40,7 +43,9 @@ pub use checkpoint::{
     convert,
 };
 pub use config::{Config, ItcImageFrom, Link, TextConfig, VisionConfig};
-pub use encoder::{Encoder, Features, MaskChoice, ModelChoice, PictureStates, TextEmbedding};
+pub use encoder::{
+    Encoder, Features, MaskChoice, ModelChoice, PictureStates, Started, TextEmbedding,
+};
 pub use error::{Error, Kind, Result};
 pub use exec::Exec;
 pub use heads::Heads;

@@ -19,6 +19,7 @@ use crate::probe::Probe;
 use crate::token_batch::TokenBatch;
 use crate::tower::text::TextTower;
 use crate::tower::vision::VisionTower;
+use crate::transfer::{Coming, Transfer};
 
 pub use crate::tower::Need;
 
@@ -107,6 +108,7 @@ pub struct Fused {
 pub struct BridgeTower {
     config: Config,
     device: Device,
+    transfer: Transfer,
     text: TextTower,
     vision: VisionTower,
     text_bridges: Bridges,
@@ -133,6 +135,9 @@ impl BridgeTower {
         kept_at: Option<&Path>,
         on: &mut dyn FnMut(Event),
     ) -> Result<Self> {
+        if let Some(why) = exec.take_no_gpu() {
+            on(Event::Warning(format!("no GPU is used: {why}")));
+        }
         let config = checkpoint.config(on)?;
         let mut weights = checkpoint.open_weights(exec)?;
         if let Some(path) = kept_at {
@@ -164,6 +169,7 @@ impl BridgeTower {
             heads: HeadSet::load(&weights, &config, text.words())?,
             text,
             device: exec.device.clone(),
+            transfer: Transfer::to(&exec.device)?,
             name: checkpoint.name().to_owned(),
             config,
         };
@@ -208,7 +214,6 @@ impl BridgeTower {
     /// No picture, or one of another size than the model's.
     pub fn pixel_batch(&self, pictures: &[&Pixels]) -> Result<Tensor> {
         let side = self.config.vision.image_size;
-        let mut values = Vec::with_capacity(pictures.len() * 3 * side * side);
         for picture in pictures {
             if picture.side != side || picture.values.len() != 3 * side * side {
                 return Err(Error::Usage(format!(
@@ -216,16 +221,17 @@ impl BridgeTower {
                     picture.side
                 )));
             }
-            values.extend_from_slice(&picture.values);
         }
         if pictures.is_empty() {
             return Err(Error::Usage("no picture was given".to_owned()));
         }
-        Ok(Tensor::from_vec(
-            values,
-            (pictures.len(), 3, side, side),
-            &self.device,
-        )?)
+        let pictures: Vec<&[f32]> = pictures.iter().map(|one| one.values.as_slice()).collect();
+        self.transfer.upload(&pictures, side)
+    }
+
+    /// Sends a vector of each row of `x` [B, E] on its way back to the processor.
+    pub(crate) fn download(&self, x: &Tensor) -> Result<Coming> {
+        self.transfer.download(x)
     }
 
     /// The text tower, down to the states that bridges and ITC read.
@@ -328,7 +334,7 @@ impl BridgeTower {
             .itm
             .as_ref()
             .ok_or_else(|| self.no_head("ITM", "tell whether a text matches a picture"))?;
-        head.forward(pooler_output, Then::Nothing)
+        head.forward(&pooler_output.to_dtype(DType::F32)?, Then::Nothing)
     }
 
     /// Logits over the vocabulary: [B, L, V]. `text`: [`Fused::text`], or rows of it.
@@ -347,7 +353,10 @@ impl BridgeTower {
             .itc
             .as_ref()
             .ok_or_else(|| self.no_head("ITC", "embed texts"))?;
-        normalise(&itc.text.forward(itc_input, Then::Nothing)?)
+        normalise(
+            &itc.text
+                .forward(&itc_input.to_dtype(DType::F32)?, Then::Nothing)?,
+        )
     }
 
     /// Unit-length embeddings of pictures [B, E], from [`ImageStates::itc_input`].
@@ -357,7 +366,10 @@ impl BridgeTower {
             .itc
             .as_ref()
             .ok_or_else(|| self.no_head("ITC", "embed pictures for text search"))?;
-        normalise(&itc.image.forward(itc_input, Then::Nothing)?)
+        normalise(
+            &itc.image
+                .forward(&itc_input.to_dtype(DType::F32)?, Then::Nothing)?,
+        )
     }
 
     /// Unit-length embeddings of pairs [B, E], from [`BridgeTower::pooler_output`].
@@ -367,7 +379,7 @@ impl BridgeTower {
             .itc_cross
             .as_ref()
             .ok_or_else(|| self.no_head("ITC cross", "embed a text and a picture together"))?;
-        normalise(&head.forward(pooler_output, Then::Nothing)?)
+        normalise(&head.forward(&pooler_output.to_dtype(DType::F32)?, Then::Nothing)?)
     }
 
     fn no_head(&self, head: &'static str, purpose: &'static str) -> Error {

@@ -133,6 +133,7 @@ impl Weights {
             weights: self,
             path: self.prefix.to_owned(),
             format: self.format(),
+            kind: self.exec.body_type(),
         }
     }
 
@@ -142,6 +143,7 @@ impl Weights {
             weights: self,
             path: format!("{name}."),
             format: Format::F32,
+            kind: DType::F32,
         }
     }
 
@@ -153,8 +155,13 @@ impl Weights {
         }
     }
 
-    /// A tensor without a path, such as `logit_scale`.
-    pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+    /// A number without a path, such as `logit_scale`.
+    pub(crate) fn scalar(&self, name: &str) -> Result<f32> {
+        Ok(self.tensor(name, &[])?.to_scalar::<f32>()?)
+    }
+
+    /// A tensor by its whole name, as f32.
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         if self.claim(name, shape) {
             return self.read(name);
         }
@@ -251,7 +258,10 @@ impl Weights {
 pub(crate) struct Scope<'a> {
     weights: &'a Weights,
     path: String,
+    /// What the processor computes products with.
     format: Format,
+    /// What tensors become.
+    kind: DType,
 }
 
 impl Scope<'_> {
@@ -261,12 +271,21 @@ impl Scope<'_> {
             weights: self.weights,
             path: format!("{}{name}.", self.path),
             format: self.format,
+            kind: self.kind,
         }
     }
 
     /// The tensor `name` at this place.
     pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        self.weights.tensor(&format!("{}{name}", self.path), shape)
+        let tensor = self
+            .weights
+            .tensor(&format!("{}{name}", self.path), shape)?;
+        Ok(tensor.to_dtype(self.kind)?)
+    }
+
+    /// The number `name` at this place.
+    pub(crate) fn scalar(&self, name: &str) -> Result<f32> {
+        self.weights.scalar(&format!("{}{name}", self.path))
     }
 
     /// Whether the tensor `name` is there in this shape; a name that is not is in the list that `finish` gives.

@@ -8,6 +8,7 @@ use crate::kernels::Level;
 use crate::kernels::attention::{self as kernel, States};
 use crate::kernels::pack::Format;
 use crate::kernels::rows::Values;
+use crate::ops::cuda;
 
 /// `softmax(q kᵀ / sqrt(d) + mask) v` for each head, heads side by side: [B, Tq, D].
 ///
@@ -24,7 +25,10 @@ pub(crate) fn attend(
         let mask = mask.map(Tensor::to_vec2).transpose()?;
         return Ok(q.apply_op3_no_bwd(k, v, &Heads { heads, mask })?);
     }
-    plain(q, k, v, heads, mask)
+    match cuda::attend(q, k, v, heads, mask)? {
+        Some(y) => Ok(y),
+        None => plain(q, k, v, heads, mask),
+    }
 }
 
 fn plain(
@@ -55,7 +59,10 @@ pub(crate) fn probabilities(
     let k = split_heads(k, heads, batch)?;
     let scores = q.matmul(&k.t()?)?;
     let scores = match mask {
-        Some(mask) => scores.broadcast_add(&mask.unsqueeze(1)?.unsqueeze(1)?)?,
+        Some(mask) => {
+            let mask = mask.to_dtype(scores.dtype())?;
+            scores.broadcast_add(&mask.unsqueeze(1)?.unsqueeze(1)?)?
+        }
         None => scores,
     };
     Ok(candle_nn::ops::softmax_last_dim(&scores)?)

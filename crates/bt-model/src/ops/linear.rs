@@ -9,7 +9,7 @@ use crate::kernels::pack::{Format, Packed};
 use crate::kernels::product::{Follow, multiplied, padded};
 use crate::kernels::rows::{Matrix, Rows};
 use crate::kernels::{Activation, Level, On};
-use crate::ops::{LayerNorm, activation, values};
+use crate::ops::{LayerNorm, activation, cuda, values};
 
 /// What follows a linear layer.
 #[derive(Clone, Copy)]
@@ -185,6 +185,9 @@ fn plain(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, then: Then<'_>) -> 
         *last = weight.dim(0)?;
     }
     let rows = x.reshape(((), x.dim(D::Minus1)?))?;
+    if let Some(y) = cuda::linear(&rows, weight, bias, then)? {
+        return Ok(y.reshape(shape)?);
+    }
     let y = rows.matmul(&weight.t()?)?.reshape(shape)?;
     let y = match bias {
         Some(bias) => y.broadcast_add(bias)?,

@@ -3,6 +3,11 @@
 
 pub(crate) mod activation;
 pub(crate) mod attention;
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
+#[cfg(not(feature = "cuda"))]
+#[path = "cuda/absent.rs"]
+pub(crate) mod cuda;
 pub(crate) mod linear;
 pub(crate) mod norm;
 pub(crate) mod table;

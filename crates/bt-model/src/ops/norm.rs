@@ -7,7 +7,7 @@ use crate::checkpoint::weights::Scope;
 use crate::error::Result;
 use crate::kernels::Level;
 use crate::kernels::rows::{Norm, Values, normalise};
-use crate::ops::values;
+use crate::ops::{cuda, values};
 
 /// `(x - mean) / sqrt(variance + eps) * weight + bias`; the variance is the biased one.
 #[derive(Debug)]
@@ -45,6 +45,9 @@ impl LayerNorm {
     /// `x`: [.., width].
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = x.contiguous()?;
+        if let Some(y) = cuda::layer_norm(&x, &self.weight, &self.bias, self.eps)? {
+            return Ok(y);
+        }
         Ok(match &self.plain {
             Some(_) => x.apply_op1_no_bwd(self)?,
             None => candle_nn::ops::layer_norm(&x, &self.weight, &self.bias, self.eps)?,

@@ -3,14 +3,14 @@
 //! B pictures, P patches, Dv width. Source: Radford et al. 2021; transformers' `BridgeTowerVisionModel`,
 //! which keeps [tokens, B, Dv] inside; here it is [B, tokens, Dv].
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
 use crate::checkpoint::weights::Scope;
 use crate::config::Config;
 use crate::error::Result;
 use crate::kernels::Activation;
-use crate::ops::{LayerNorm, Linear, Then, attention};
+use crate::ops::{LayerNorm, Linear, Then, attention, cuda};
 use crate::probe::{Probe, Stage};
 use crate::tower::Need;
 
@@ -136,19 +136,34 @@ impl VisionTower {
     fn embed(&self, pixels: &Tensor) -> Result<Tensor> {
         let (batch, _, _, _) = pixels.dims4()?;
         let (grid, patch) = (self.grid, self.patch);
-        let rows = pixels
-            .narrow(2, 0, grid * patch)?
-            .narrow(3, 0, grid * patch)?
-            .reshape(&[batch, 3, grid, patch, grid, patch])?
-            .permute(vec![0, 2, 4, 1, 3, 5])?
-            .reshape((batch, grid * grid, 3 * patch * patch))?;
-        let x = self
-            .patches
-            .forward(&rows, Then::Nothing)?
-            .broadcast_add(&self.positions)?;
+        let kind = self.class.dtype();
+        let fast = match kind {
+            DType::BF16 => cuda::patches(pixels, grid, patch)?,
+            _ => None,
+        };
+        let rows = match fast {
+            Some(rows) => rows,
+            None => patches(&pixels.to_dtype(kind)?, grid, patch)?,
+        };
+        let x = self.patches.forward(&rows, Then::Nothing)?;
+        if let Some(x) = cuda::first_rows(&self.class, &x, &self.positions)? {
+            return Ok(x);
+        }
+        let x = x.broadcast_add(&self.positions)?;
         let class = self.class.broadcast_as((batch, 1, self.class.dim(2)?))?;
         Ok(Tensor::cat(&[class, x], 1)?)
     }
+}
+
+/// [B, 3, S, S] to [B, grid², 3 patch²], without what is left over at the right and at the bottom.
+fn patches(pixels: &Tensor, grid: usize, patch: usize) -> Result<Tensor> {
+    let batch = pixels.dim(0)?;
+    Ok(pixels
+        .narrow(2, 0, grid * patch)?
+        .narrow(3, 0, grid * patch)?
+        .reshape(&[batch, 3, grid, patch, grid, patch])?
+        .permute(vec![0, 2, 4, 1, 3, 5])?
+        .reshape((batch, grid * grid, 3 * patch * patch))?)
 }
 
 impl Block {
