@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Result;
 use bt_cli::{Exit, Progress, hinted, text};
 use bt_index::{Effort, Event, FileError, IndexJob, ModelWish, Outcome, Report, WalkOptions};
-use bt_model::Fit;
+use bt_model::{Fit, Precision};
 use bt_picture::Limits;
 use bt_store::{Collection, Facts, Finding, Reader, Writer};
 use clap::Parser;
@@ -129,14 +129,29 @@ pub(crate) struct Cli {
     rerank_model: Option<String>,
 
     /// Where the model runs: auto, cpu, cuda[:N] or metal[:N]
+    ///
+    /// `auto` is what GPUs this program can use, else the processor. Where there are several, `auto` and
+    /// `cuda` let all of them share the work; `cuda:0,cuda:2` lets those two.
     #[arg(long, env = "BT_DEVICE", default_value = "auto")]
     #[arg(help_heading = "The model", hide_env_values = true)]
     device: String,
 
-    /// Pictures that the model embeds at once
-    #[arg(long, value_name = "N", default_value_t = Effort::default().batch_size)]
+    /// With which numbers: auto, f32, bf16 or int8
+    ///
+    /// `f32` is exact, the others are faster and lose a little; `auto` takes the fastest that keeps the
+    /// results. int8 is for the processor alone.
+    #[arg(long, env = "BT_PRECISION", default_value_t = Precision::Auto)]
+    #[arg(
+        help_heading = "The model",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
+    precision: Precision,
+
+    /// Pictures that the model embeds at once [default: 16; on a GPU 128]
+    #[arg(long, value_name = "N")]
     #[arg(value_parser = bt_cli::at_least_one, help_heading = "The model", hide_short_help = true)]
-    batch_size: usize,
+    batch_size: Option<usize>,
 
     /// Threads that read and decode [default: all cores]
     #[arg(long, value_name = "N", value_parser = bt_cli::at_least_one)]
@@ -164,8 +179,8 @@ Examples:
 Exit codes:
   0 done   1 no pictures at all   2 error   3 done, but some files failed   130 stopped by Ctrl-C
 
-Every flag that takes a value may also stand in a settings file; `BT_INDEX`, `BT_MODEL` and
-`BT_DEVICE` in the environment win over the file, flags over both.";
+Every flag that takes a value may also stand in a settings file; `BT_INDEX`, `BT_MODEL`, `BT_DEVICE`
+and `BT_PRECISION` in the environment win over the file, flags over both.";
 
 /// What to do next about an error of the libraries.
 pub(crate) fn hint_of(error: &(dyn std::error::Error + 'static)) -> Option<String> {
@@ -207,6 +222,7 @@ impl Cli {
                 fit: self.fit,
                 rerank: self.rerank_model.clone(),
                 device: self.device.clone(),
+                precision: self.precision,
             },
             effort: Effort {
                 threads: self.threads.unwrap_or(effort.threads),

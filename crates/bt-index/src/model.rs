@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bt_model::{Encoder, Exec, Fit, ModelChoice};
+use bt_model::{Encoder, Exec, Fit, ModelChoice, Precision};
 use bt_store::{Header, ModelId, ModelRef, Reader, Writer};
 
 use crate::error::{Error, Result};
@@ -21,20 +21,27 @@ pub struct ModelWish {
     pub fit: Option<Fit>,
     /// Another model that reranks; fixed when the index is made.
     pub rerank: Option<String>,
-    /// `auto`, `cpu`, `cuda[:N]`, `metal[:N]`.
+    /// `auto`, `cpu`, `cuda[:N]`, `metal[:N]`; several with commas share the work.
     pub device: String,
+    /// With which numbers.
+    pub precision: Precision,
 }
 
 /// Called with what loading a model is doing.
 pub(crate) type OnModel<'a> = &'a mut dyn FnMut(bt_model::Event);
 
-/// A model that is loaded at most once, by whoever needs it first.
+/// Pictures a batch on a GPU, when the user names no number.
+const BATCH_ON_GPU: usize = 128;
+/// The same on the processor.
+const BATCH: usize = 16;
+
+/// A model that is loaded at most once on each device, by whoever needs it there first.
 #[derive(Debug)]
 pub(crate) struct LazyModel {
     choice: ModelChoice,
-    exec: Exec,
     expected: ModelId,
-    slot: Mutex<Slot>,
+    /// At least one; several where GPUs share the work.
+    devices: Vec<(Exec, Mutex<Slot>)>,
 }
 
 #[derive(Debug)]
@@ -46,22 +53,54 @@ enum Slot {
 }
 
 impl LazyModel {
-    /// Takes one that is loaded, if it is the same.
-    pub(crate) fn provide(&self, encoder: Arc<Encoder>) {
-        if encoder.id() == self.expected.0 {
-            *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = Slot::Loaded(encoder);
+    fn new(choice: ModelChoice, expected: ModelId, execs: Vec<Exec>) -> Self {
+        let devices = execs
+            .into_iter()
+            .map(|exec| (exec, Mutex::new(Slot::Unloaded)));
+        Self {
+            choice,
+            expected,
+            devices: devices.collect(),
         }
     }
 
-    /// The model; loads it when it is not there yet.
+    /// Takes one that is loaded, if it is the same, for the first device.
+    pub(crate) fn provide(&self, encoder: Arc<Encoder>) {
+        if encoder.id() == self.expected.0
+            && let Some((_, slot)) = self.devices.first()
+        {
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Slot::Loaded(encoder);
+        }
+    }
+
+    /// How many devices share the work.
+    pub(crate) fn devices(&self) -> usize {
+        self.devices.len()
+    }
+
+    /// Pictures a batch, when the user names no number.
+    pub(crate) fn batch_size(&self) -> usize {
+        match self.devices.iter().any(|(exec, _)| exec.is_gpu()) {
+            true => BATCH_ON_GPU,
+            false => BATCH,
+        }
+    }
+
+    /// The model on the first device; loads it when it is not there yet.
     pub(crate) fn get(&self, on: OnModel<'_>) -> Result<Arc<Encoder>> {
-        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        self.get_on(0, on)
+    }
+
+    /// The model on one of the devices.
+    pub(crate) fn get_on(&self, device: usize, on: OnModel<'_>) -> Result<Arc<Encoder>> {
+        let (exec, slot) = &self.devices[device];
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         match &*slot {
             Slot::Loaded(encoder) => return Ok(Arc::clone(encoder)),
             Slot::Failed => return Err(Error::StageDied("model")),
             Slot::Unloaded => *slot = Slot::Failed,
         }
-        let encoder = Arc::new(Encoder::load(&self.choice, &self.exec, on)?);
+        let encoder = Arc::new(Encoder::load(&self.choice, exec, on)?);
         if encoder.id() != self.expected.0 {
             return Err(Error::ModelChanged {
                 spec: self.choice.spec.clone(),
@@ -74,7 +113,10 @@ impl LazyModel {
 
 /// Opens the index that a wish fits, making it when there is none.
 pub(crate) fn open(index: &Path, wish: &ModelWish, on: OnModel<'_>) -> Result<(Writer, LazyModel)> {
-    let exec = Exec::parse(&wish.device)?;
+    let execs = Exec::parse_all(&wish.device)?
+        .into_iter()
+        .map(|exec| exec.with_precision(wish.precision))
+        .collect::<bt_model::Result<Vec<_>>>()?;
     let existing = match Reader::header(index) {
         Ok(header) => Some(header),
         Err(bt_store::Error::NoIndex(_)) => None,
@@ -84,18 +126,14 @@ pub(crate) fn open(index: &Path, wish: &ModelWish, on: OnModel<'_>) -> Result<(W
         && wish.is_met_by(header)
     {
         let writer = Writer::open(index)?;
-        let model = LazyModel {
-            choice: choice(&header.model)?,
-            exec,
-            expected: header.model.id.clone(),
-            slot: Mutex::new(Slot::Unloaded),
-        };
+        let expected = header.model.id.clone();
+        let model = LazyModel::new(choice(&header.model)?, expected, execs);
         return Ok((writer, model));
     }
     let choice = wish.choice(existing.as_ref())?;
-    let encoder = Encoder::load(&choice, &exec, on)?;
+    let encoder = Encoder::load(&choice, &execs[0], on)?;
     let rerank = match &wish.rerank {
-        Some(spec) => Some(reranker(spec, choice.fit, &exec, on)?),
+        Some(spec) => Some(reranker(spec, choice.fit, &execs[0], on)?),
         None => existing.and_then(|header| header.rerank),
     };
     let header = Header {
@@ -105,12 +143,8 @@ pub(crate) fn open(index: &Path, wish: &ModelWish, on: OnModel<'_>) -> Result<(W
         aligned_with_text: encoder.heads().itc,
     };
     let writer = Writer::create_or_open(index, &header)?;
-    let model = LazyModel {
-        choice,
-        exec,
-        expected: header.model.id,
-        slot: Mutex::new(Slot::Loaded(Arc::new(encoder))),
-    };
+    let model = LazyModel::new(choice, header.model.id, execs);
+    model.provide(Arc::new(encoder));
     Ok((writer, model))
 }
 

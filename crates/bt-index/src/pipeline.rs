@@ -1,18 +1,19 @@
 //! Four stages side by side, joined by bounded channels:
 //!
 //! ```text
-//! walk --1024 files--> read + decode (t threads) --2 b pictures--> embed (owns the model) --256--> commit
+//! walk --1024 files--> read + decode (t threads) --2 b pictures--> embed (g devices) --256--> commit
 //! ```
 //!
 //! **The bound.** However many files there are, and however large, the stages together hold at most
 //!
 //! ```text
 //! max(t x (ORDINARY_DECODE + ORDINARY_FILE), most_decode + MOST_FILE)   files and decoded pictures
-//!   + (3 b + t) x 12 side^2                                             pictures ready for the model
-//!   + (COMMIT_MOST + b + 256) x (4 dim + record)                        embeddings not yet committed
+//!   + ((2 + 2 g) b + t) x 12 side^2                                     pictures ready for the model
+//!   + (COMMIT_MOST + 2 g b + 256) x (4 dim + record)                    embeddings not yet committed
 //! ```
 //!
-//! bytes beside the model: t decoding threads, b pictures a batch, `side` the edge of the model's square,
+//! bytes beside the models: t decoding threads, b pictures a batch, g devices (the processor, or all GPUs)
+//! with two batches each (one computed, one on its way), `side` the edge of the model's square,
 //! `dim` the length of an embedding, `most_decode` the limit given to the decoder. The first line is a
 //! [`Budget`]: a thread holds a permit for the bytes of its file and for what the decoder is told it may
 //! take. A picture that asks for more than the ordinary is put back, and read again once a permit for
@@ -26,7 +27,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bt_model::{Encoder, Pixels};
+use bt_model::{Encoder, Pixels, Started};
 use bt_picture::Limits;
 use bt_store::{ContentHash, Location};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -60,18 +61,18 @@ const BATCH_PATIENCE: Duration = Duration::from_millis(20);
 pub struct Effort {
     /// Threads that read and decode; at least one.
     pub threads: usize,
-    /// Pictures that the model embeds at once; at least one.
-    pub batch_size: usize,
+    /// Pictures that the model embeds at once, at least one; none: as the device likes it.
+    pub batch_size: Option<usize>,
     /// What decoding one picture may take.
     pub limits: Limits,
 }
 
 impl Default for Effort {
-    /// All cores, 16 pictures a batch.
+    /// All cores, batches as the device likes them.
     fn default() -> Self {
         Self {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
-            batch_size: 16,
+            batch_size: None,
             limits: Limits::default(),
         }
     }
@@ -98,7 +99,7 @@ pub(crate) fn run(
 ) -> Result<()> {
     let (ledger, found) = (committer.ledger, committer.found);
     let budget = Budget::new(effort.bytes_in_flight());
-    let batch_size = effort.batch_size.max(1);
+    let batch_size = effort.batch_size.unwrap_or(model.batch_size()).max(1);
     std::thread::scope(|scope| {
         let (file_sender, files) = bounded(FILES_AHEAD);
         let (picture_sender, pictures) = bounded(2 * batch_size);
@@ -123,11 +124,20 @@ pub(crate) fn run(
                 reader.run(&files, stop)
             });
         }
-        spawn(scope, "embedding", &messages, move |messages| {
-            stage_embed(model, &pictures, batch_size, stop, messages)
-        });
+        for device in 0..model.devices() {
+            let pictures = pictures.clone();
+            spawn(scope, "embedding", &messages, move |messages| {
+                let embedding = Embedding {
+                    model,
+                    device,
+                    batch_size,
+                    messages,
+                };
+                embedding.run(&pictures, stop)
+            });
+        }
         // Only the stages hold senders and receivers now: the channels close when the stages end.
-        drop((files, picture_sender, messages));
+        drop((files, picture_sender, pictures, messages));
         committer.receive(&inbox)
     })
 }
@@ -359,32 +369,60 @@ fn no_picture(file: &Location, outcome: Outcome, claimed: Option<ContentHash>) -
     })
 }
 
-/// Embeds what comes, in batches; the only stage that runs the model.
-fn stage_embed(
-    model: &LazyModel,
-    pictures: &Receiver<Prepared>,
+/// What a thread that embeds works with: one for each device, and nobody else runs the model there.
+struct Embedding<'a> {
+    model: &'a LazyModel,
+    device: usize,
     batch_size: usize,
-    stop: &AtomicBool,
-    messages: &Sender<Message>,
-) -> Result<()> {
-    while let Ok(first) = pictures.recv() {
-        if stop.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let batch = fill(first, pictures, batch_size);
-        let encoder = model.get(&mut |_| {})?;
-        let pixels: Vec<&Pixels> = batch.iter().map(|picture| &picture.pixels).collect();
-        let vectors = encoder.embed_pictures(&pixels)?;
-        if vectors.len() != batch.len() {
-            return Err(Error::StageDied("embedding"));
-        }
-        for (Prepared { subject, .. }, vector) in batch.into_iter().zip(vectors) {
-            if messages.send(conclude(subject, vector)).is_err() {
+    messages: &'a Sender<Message>,
+}
+
+/// Nobody listens any more when another stage failed: then this one ends, too.
+type Heard = bool;
+
+impl Embedding<'_> {
+    /// Embeds what comes, in batches. A batch is fetched when the next one is on its way, or none waits.
+    fn run(&self, pictures: &Receiver<Prepared>, stop: &AtomicBool) -> Result<()> {
+        let mut running = None;
+        while let Ok(first) = pictures.recv() {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let batch = fill(first, pictures, self.batch_size);
+            let encoder = self.model.get_on(self.device, &mut |_| {})?;
+            let pixels: Vec<&Pixels> = batch.iter().map(|picture| &picture.pixels).collect();
+            let started = encoder.start_pictures(&pixels)?;
+            let subjects = batch.into_iter().map(|picture| picture.subject).collect();
+            if let Some((subjects, started)) = running.replace((subjects, started))
+                && !self.finish(subjects, started)?
+            {
+                return Ok(());
+            }
+            if pictures.is_empty()
+                && let Some((subjects, started)) = running.take()
+                && !self.finish(subjects, started)?
+            {
                 return Ok(());
             }
         }
+        match running {
+            Some((subjects, started)) => self.finish(subjects, started).map(drop),
+            None => Ok(()),
+        }
     }
-    Ok(())
+
+    fn finish(&self, subjects: Vec<Subject>, started: Started) -> Result<Heard> {
+        let vectors = started.finish()?;
+        if vectors.len() != subjects.len() {
+            return Err(Error::StageDied("embedding"));
+        }
+        for (subject, vector) in subjects.into_iter().zip(vectors) {
+            if self.messages.send(conclude(subject, vector)).is_err() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
 }
 
 fn fill(first: Prepared, pictures: &Receiver<Prepared>, batch_size: usize) -> Vec<Prepared> {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bt_model::{Fit, LearnOptions};
+use bt_model::{Fit, LearnOptions, Precision};
 use clap::{Args, Parser, Subcommand};
 
 /// Tells about models, converts them, and teaches them what they lack
@@ -31,6 +31,19 @@ pub(crate) struct Cli {
         hide_env_values = true
     )]
     pub(crate) device: String,
+
+    /// With which numbers: auto, f32, bf16 or int8
+    ///
+    /// `f32` is exact, the others are faster and lose a little; `auto` takes the fastest that keeps the
+    /// results. int8 is for the processor alone.
+    #[arg(
+        long,
+        global = true,
+        env = "BT_PRECISION",
+        default_value_t = Precision::Auto,
+        hide_env_values = true
+    )]
+    pub(crate) precision: Precision,
 
     /// Prints one JSON document
     #[arg(long, global = true)]

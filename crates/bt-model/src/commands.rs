@@ -88,7 +88,7 @@ fn load(cli: &Cli, model: &Model) -> Result<Encoder> {
     let mut finding = Finding::new(cli);
     Ok(Encoder::load(
         &choice,
-        &Exec::parse(&cli.device)?,
+        &Exec::parse(&cli.device)?.with_precision(cli.precision)?,
         &mut |event| finding.see(event),
     )?)
 }
@@ -302,7 +302,7 @@ fn learn_heads(cli: &Cli, command: &LearnHeads) -> Result<Exit> {
         seed: command.seed,
         fit: command.fit,
     };
-    let exec = Exec::parse(&cli.device)?;
+    let exec = Exec::parse(&cli.device)?.with_precision(cli.precision)?;
     let embedding = Progress::new("pictures", cli.quiet);
     let mut matching: Option<Progress> = None;
     let mut skipped = 0_usize;

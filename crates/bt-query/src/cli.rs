@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result};
 use bt_cli::{Exit, Progress, hinted};
-use bt_model::Exec;
+use bt_model::{Exec, Precision};
 use bt_query::{
     Answer, DEFAULT_LOOK_AT, DEFAULT_N, DEFAULT_RERANK, Error, Example, Given, Models, Query,
     Scorer, Sort, open_query_picture, parse, search,
@@ -222,6 +222,18 @@ pub(crate) struct Cli {
     #[arg(help_heading = "How fast, and with what", hide_env_values = true)]
     device: String,
 
+    /// With which numbers: auto, f32, bf16 or int8
+    ///
+    /// `f32` is exact, the others are faster and lose a little; `auto` takes the fastest that keeps the
+    /// results. int8 is for the processor alone.
+    #[arg(long, env = "BT_PRECISION", default_value_t = Precision::Auto)]
+    #[arg(
+        help_heading = "How fast, and with what",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
+    precision: Precision,
+
     /// Threads [default: all cores]
     #[arg(long, value_name = "N", value_parser = bt_cli::at_least_one)]
     #[arg(help_heading = "How fast, and with what", hide_short_help = true)]
@@ -240,8 +252,8 @@ Examples:
 Exit codes:
   0 found   1 nothing here shows that   2 error
 
-Every flag that takes a value may also stand in a settings file; `BT_INDEX` and `BT_DEVICE` in the
-environment win over the file, flags over both.";
+Every flag that takes a value may also stand in a settings file; `BT_INDEX`, `BT_DEVICE` and
+`BT_PRECISION` in the environment win over the file, flags over both.";
 
 /// Order of results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -368,7 +380,7 @@ impl Cli {
 
     /// The models that the index names.
     fn models(&self, header: &Header, progress: &Bar) -> Result<Models> {
-        let exec = Exec::parse(&self.device)?;
+        let exec = Exec::parse(&self.device)?.with_precision(self.precision)?;
         // A query by a picture alone is not reranked.
         let reranks = self.rerank > 0 && !(self.text.is_empty() && self.not.is_empty());
         let spec = self.model.as_deref();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use bt_cli::{Exit, hinted};
+use bt_model::Precision;
 use bt_server::{AuthOptions, Files, Limits, Named, Options, assist, log, serve};
 use clap::{Parser, ValueEnum};
 
@@ -152,6 +153,18 @@ pub(crate) struct Cli {
     #[arg(help_heading = "How fast, and with what", hide_env_values = true)]
     device: String,
 
+    /// With which numbers: auto, f32, bf16 or int8
+    ///
+    /// `f32` is exact, the others are faster and lose a little; `auto` takes the fastest that keeps the
+    /// results. int8 is for the processor alone.
+    #[arg(long, env = "BT_PRECISION", default_value_t = Precision::Auto)]
+    #[arg(
+        help_heading = "How fast, and with what",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
+    precision: Precision,
+
     /// Threads [default: all cores]
     #[arg(long, value_name = "N", value_parser = bt_cli::at_least_one)]
     #[arg(help_heading = "How fast, and with what", hide_short_help = true)]
@@ -269,6 +282,7 @@ impl Cli {
             albums,
             model: self.model,
             device: self.device,
+            precision: self.precision,
             workers: self.workers,
             queue: self.queue,
             max_batch: self.max_batch,

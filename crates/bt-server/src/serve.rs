@@ -146,7 +146,7 @@ fn engines(options: &Options) -> Result<Vec<Engine>, Error> {
             Some((_, model)) => Arc::clone(model),
             None => {
                 let spec = options.model.as_deref().filter(|_| place == 0);
-                let loaded = load(&header, spec, &options.device).map_err(refused)?;
+                let loaded = load(&header, spec, options).map_err(refused)?;
                 // Half for what is kept of pictures and texts, shared by the models; the rest for answers.
                 let bytes = options.cache_bytes / 2;
                 Arc::new(Model::start(loaded, options.max_batch, bytes)?)
@@ -188,8 +188,8 @@ fn check_albums(options: &Options) -> Result<(), Error> {
     Ok(())
 }
 
-fn load(header: &Header, spec: Option<&str>, device: &str) -> bt_query::Result<Models> {
-    let exec = Exec::parse(device)?;
+fn load(header: &Header, spec: Option<&str>, options: &Options) -> bt_query::Result<Models> {
+    let exec = Exec::parse(&options.device)?.with_precision(options.precision)?;
     let spec_of = |spec: Option<&str>| spec.unwrap_or(&header.model.spec).to_owned();
     tracing::info!(model = spec_of(spec), device = exec.name(), "loading");
     Models::load(header, spec, true, &exec, &mut |event| match event {

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use bt_model::Precision;
+
 use crate::auth::{self, AuthOptions, Keys};
 use crate::engine::Engine;
 use crate::error::ApiError;
@@ -56,6 +58,8 @@ pub struct Options {
     pub model: Option<String>,
     /// Where models run: `auto`, `cpu`, `cuda` or `metal`.
     pub device: String,
+    /// With which numbers.
+    pub precision: Precision,
     /// Requests that are worked on at a time.
     pub workers: usize,
     /// Requests that may wait for one of them.
@@ -88,6 +92,7 @@ impl Options {
             bind,
             model: None,
             device: "auto".to_owned(),
+            precision: Precision::Auto,
             workers: 32,
             queue: 256,
             max_batch: 32,

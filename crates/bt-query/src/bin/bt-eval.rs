@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use bt_cli::{Exit, Progress, text};
-use bt_model::{Encoder, Exec, Fit, ModelChoice, RankBy};
+use bt_model::{Encoder, Exec, Fit, ModelChoice, Precision, RankBy};
 use bt_query::eval::{
     self, Calibrated, Direction, Measured, Pairs, PaperDirection, Recall, Selection, Step,
 };
@@ -63,6 +63,15 @@ struct Cli {
     )]
     device: String,
 
+    /// auto, f32, bf16 or int8
+    #[arg(
+        long,
+        env = "BT_PRECISION",
+        default_value_t = Precision::Auto,
+        hide_env_values = true
+    )]
+    precision: Precision,
+
     /// Candidates that ITM looks at; 0 is off [default: 20; for the paper's protocol 128, and 256 for
     /// more than 1,000 pictures]
     #[arg(long, value_name = "K")]
@@ -105,7 +114,7 @@ The paper's protocol squeezes pictures to the square that the model was made for
 test with 384 pixels), scores the first 128 candidates of both directions with the raw ITM logit, gives all
 else -100, and lets a candidate of one direction count in both.
 
-Settings: flags, then BT_MODEL and BT_DEVICE, then the settings file.";
+Settings: flags, then BT_MODEL, BT_DEVICE and BT_PRECISION, then the settings file.";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -241,7 +250,7 @@ impl Cli {
         };
         let encoder = Encoder::load(
             &choice,
-            &Exec::parse(&self.device)?,
+            &Exec::parse(&self.device)?.with_precision(self.precision)?,
             &mut |event| match event {
                 bt_model::Event::Warning(warning) if !self.quiet => {
                     bar.0.line(&format!("warning: {warning}"));

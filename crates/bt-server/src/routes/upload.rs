@@ -312,6 +312,7 @@ async fn index(
         index: engine.index_path().to_owned(),
         model: ModelWish {
             device: state.options.device.clone(),
+            precision: state.options.precision,
             ..ModelWish::default()
         },
         ..IndexJob::default()
