@@ -154,8 +154,8 @@ impl Mlm {
         let transform = at.at("transform");
         let bias = at.tensor("bias", &[vocab])?;
         let decoder = if at.has("decoder.weight") {
-            let names = [Some("weight"), None];
-            Linear::load_named(&[at.at("decoder")], names, &[vocab, width])?.with_bias(bias)?
+            Linear::load_named(&[at.at("decoder")], "weight", None, &[vocab, width])?
+                .with_bias(bias)?
         } else {
             let words = words.all(bias.device())?.to_dtype(DType::F32)?;
             Linear::new(words, Some(bias), at.format())?

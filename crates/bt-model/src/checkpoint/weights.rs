@@ -165,12 +165,14 @@ impl Weights {
         if self.claim(name, shape) {
             return self.read(name);
         }
-        // A stand-in of the same rank, so that loading goes on and the list gets complete; `finish` refuses.
-        Ok(Tensor::zeros(
-            vec![1; shape.len()],
-            DType::F32,
-            &self.exec.device,
-        )?)
+        self.stand_in(shape.len())
+    }
+
+    /// A tensor of that many axes for one that is not there, so that loading goes on and the list gets complete;
+    /// `finish` refuses.
+    fn stand_in(&self, rank: usize) -> Result<Tensor> {
+        let shape = vec![1; rank];
+        Ok(Tensor::zeros(shape, DType::F32, &self.exec.device)?)
     }
 
     /// Enters into the account that a tensor is asked for, and says whether it is there in this shape.
@@ -291,6 +293,11 @@ impl Scope<'_> {
     /// Whether the tensor `name` is there in this shape; a name that is not is in the list that `finish` gives.
     pub(crate) fn claim(&self, name: &str, shape: &[usize]) -> bool {
         self.weights.claim(&format!("{}{name}", self.path), shape)
+    }
+
+    /// A tensor of that many axes for one that [`Scope::claim`] has not found.
+    pub(crate) fn stand_in(&self, rank: usize) -> Result<Tensor> {
+        self.weights.stand_in(rank)
     }
 
     /// A layer that an earlier load has prepared, under the name of its first tensor and their number.

@@ -54,16 +54,16 @@ impl Linear {
 
     /// Several layers that read the same input, as one: the outputs stand side by side.
     pub(crate) fn load_stacked(at: &[Scope<'_>], inputs: usize, outputs: usize) -> Result<Self> {
-        Self::load_named(at, ["weight", "bias"].map(Some), &[outputs, inputs])
+        Self::load_named(at, "weight", Some("bias"), &[outputs, inputs])
     }
 
     /// The same under these names; `shape`: [outputs, ..], all but the first being inputs.
     pub(crate) fn load_named(
         at: &[Scope<'_>],
-        [weight, bias]: [Option<&str>; 2],
+        weight: &str,
+        bias: Option<&str>,
         shape: &[usize],
     ) -> Result<Self> {
-        let weight = weight.unwrap_or_default();
         let (outputs, inputs) = (shape[0] * at.len(), shape[1..].iter().product::<usize>());
         let mut there = true;
         for at in at {
@@ -71,7 +71,11 @@ impl Linear {
             there &= bias.is_none_or(|bias| at.claim(bias, &shape[..1]));
         }
         let first = &at[0];
-        if there && let Some(kept) = first.prepared(weight, at.len(), outputs, inputs) {
+        if !there {
+            // What is missing is in the list with which loading ends.
+            return Self::new(first.stand_in(2)?, None, Format::F32);
+        }
+        if let Some(kept) = first.prepared(weight, at.len(), outputs, inputs) {
             return Ok(Self(Kept::Packed(Box::new(OnCpu {
                 weight: kept.weight,
                 bias: kept.bias,
@@ -84,7 +88,7 @@ impl Linear {
         };
         let bias = bias.map(|bias| all(bias, &shape[..1])).transpose()?;
         let linear = Self::new(all(weight, shape)?.flatten_from(1)?, bias, first.format())?;
-        if there && let Kept::Packed(kept) = &linear.0 {
+        if let Kept::Packed(kept) = &linear.0 {
             first.keep(weight, at.len(), &kept.weight, kept.bias.as_deref());
         }
         Ok(linear)

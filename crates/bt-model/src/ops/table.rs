@@ -21,9 +21,10 @@ pub(crate) enum Table {
 impl Table {
     /// `weight` below `at`.
     pub(crate) fn load(at: &Scope<'_>, rows: usize, width: usize) -> Result<Self> {
-        if at.claim("weight", &[rows, width])
-            && let Some(lines) = at.prepared_table("weight", rows, width)
-        {
+        if !at.claim("weight", &[rows, width]) {
+            return Ok(Self::Plain(at.stand_in(2)?));
+        }
+        if let Some(lines) = at.prepared_table("weight", rows, width) {
             return Ok(Self::Mapped { lines, rows, width });
         }
         let table = at.tensor("weight", &[rows, width])?;

@@ -55,7 +55,8 @@ impl VisionTower {
         Ok(Self {
             patches: Linear::load_named(
                 &[embeddings.at("patch_embedding")],
-                [Some("weight"), None],
+                "weight",
+                None,
                 &kernel,
             )?,
             class: table.narrow(0, 0, 1)?.broadcast_add(&class)?.unsqueeze(0)?,
@@ -173,7 +174,8 @@ impl Block {
             ln_1: LayerNorm::load(&at.at("ln_1"), width, eps)?,
             qkv: Linear::load_named(
                 std::slice::from_ref(&attn),
-                ["in_proj_weight", "in_proj_bias"].map(Some),
+                "in_proj_weight",
+                Some("in_proj_bias"),
                 &[3 * width, width],
             )?
             .narrow(),
