@@ -363,7 +363,7 @@ fn while_somebody_else_writes_to_the_index_an_upload_says_so() {
 fn each_index_has_an_album_of_its_own() {
     let env = TestEnv::new();
     for (name, seed) in [("one", 98), ("two", 99)] {
-        env.draw(&format!("{name}/own.png"), seed);
+        env.draw(format!("{name}/own.png"), seed);
         env.bt_index(&[name, "--index", &format!("{name}-index"), "--quiet"])
             .expect(0);
     }

@@ -274,6 +274,10 @@ impl Narrator<'_> {
                 text::count(stage.done),
                 text::count(stage.total)
             )),
+            Event::Model(bt_model::Event::Loss { precision, loss }) if !self.cli.quiet => {
+                self.progress
+                    .line(&format!("{precision}, measured once: {loss}"));
+            }
             Event::Model(bt_model::Event::Warning(warning)) if !self.cli.quiet => {
                 self.progress.line(&format!("warning: {warning}"));
             }

@@ -1,6 +1,8 @@
 //! What a faster precision costs a model: measured against f32 on pictures and texts of our own. Which precision
 //! is taken for it is `settle.rs`'s.
 
+use std::fmt;
+
 use image::{Rgb, RgbImage};
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +25,20 @@ impl Loss {
     /// The least of both cosines.
     pub fn cosine(&self) -> f32 {
         self.picture_cosine.min(self.text_cosine)
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (pictures, texts) = (self.picture_cosine, self.text_cosine);
+        write!(
+            f,
+            "cosine to f32 at least {pictures:.4} of pictures, {texts:.4} of texts"
+        )?;
+        match self.itm_agreement {
+            Some(agreement) => write!(f, "; ITM orders {:.1} % alike", 100.0 * agreement),
+            None => Ok(()),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What bf16 and 8 bits cost `mini` on pictures of the album, and that losses and prepared weights are kept.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::{Path, PathBuf};
 
 use bt_model::{Encoder, Event, Exec, Fit, ModelChoice, Pixels, Precision};
@@ -19,7 +21,7 @@ fn album(encoder: &Encoder) -> Vec<Pixels> {
     let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../samples");
     let mut paths: Vec<PathBuf> = ["pets", "food", "home"]
         .iter()
-        .flat_map(|folder| std::fs::read_dir(samples.join(folder)).unwrap())
+        .flat_map(|folder| fs_err::read_dir(samples.join(folder)).unwrap())
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|end| end == "jpg"))
         .collect();

@@ -1,5 +1,7 @@
 //! States of a picture as bytes: how far they are from the exact ones, and that nothing else is taken for them.
 
+#![allow(clippy::unwrap_used)]
+
 use bt_model::{Encoder, Exec, Fit, ModelChoice, PictureStates};
 use image::{Rgb, RgbImage};
 

@@ -385,6 +385,9 @@ impl Cli {
         let reranks = self.rerank > 0 && !(self.text.is_empty() && self.not.is_empty());
         let spec = self.model.as_deref();
         let models = Models::load(header, spec, reranks, &exec, &mut |event| match event {
+            bt_model::Event::Loss { precision, loss } if !self.quiet => {
+                anstream::eprintln!("{precision}, measured once: {loss}");
+            }
             bt_model::Event::Warning(warning) if !self.quiet => {
                 anstream::eprintln!("warning: {warning}");
             }

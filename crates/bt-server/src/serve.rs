@@ -194,6 +194,9 @@ fn load(header: &Header, spec: Option<&str>, options: &Options) -> bt_query::Res
     tracing::info!(model = spec_of(spec), device = exec.name(), "loading");
     Models::load(header, spec, true, &exec, &mut |event| match event {
         bt_model::Event::Warning(warning) => tracing::warn!("{warning}"),
+        bt_model::Event::Loss { precision, loss } => {
+            tracing::info!("{precision}, measured once: {loss}")
+        }
         bt_model::Event::Download { file, done, total } if Some(done) == total => {
             tracing::info!(file, bytes = done, "downloaded");
         }

@@ -59,7 +59,7 @@ impl Shards {
         let info = &place.info;
         let bytes = info.data_offsets.1 - info.data_offsets.0;
         // Read straight into numbers: copying them once more takes as long as reading.
-        let tensor = match info.dtype {
+        match info.dtype {
             Dtype::F32 => Tensor::from_vec(self.read::<f32>(place, bytes)?, &*info.shape, device),
             Dtype::F16 => {
                 Tensor::from_vec(self.read::<half::f16>(place, bytes)?, &*info.shape, device)
@@ -70,8 +70,7 @@ impl Shards {
             Dtype::I64 => Tensor::from_vec(self.read::<i64>(place, bytes)?, &*info.shape, device),
             Dtype::F64 => Tensor::from_vec(self.read::<f64>(place, bytes)?, &*info.shape, device),
             other => candle_core::bail!("its type is {other:?}; f32, f16 and bf16 can be read"),
-        };
-        tensor
+        }
     }
 
     fn read<T: bytemuck::Pod>(&self, place: &Place, bytes: usize) -> candle_core::Result<Vec<T>> {

@@ -44,8 +44,7 @@ impl Level {
                 .map_or(Self::Amx, |(_, level)| *level);
             Self::available()
                 .into_iter()
-                .filter(|level| *level <= most)
-                .next_back()
+                .rfind(|level| *level <= most)
                 .unwrap_or(Self::Portable)
         })
     }

@@ -252,6 +252,9 @@ impl Cli {
             &choice,
             &Exec::parse(&self.device)?.with_precision(self.precision)?,
             &mut |event| match event {
+                bt_model::Event::Loss { precision, loss } if !self.quiet => {
+                    anstream::eprintln!("{precision}, measured once: {loss}");
+                }
                 bt_model::Event::Warning(warning) if !self.quiet => {
                     bar.0.line(&format!("warning: {warning}"));
                 }
