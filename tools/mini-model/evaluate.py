@@ -85,12 +85,12 @@ def retrieval(model, texts, pictures, owner, flip):
     """Recall of one direction, three ways to sort. owner [n]: which picture a text is of; `flip`: pictures ask for texts."""
     cosine = texts[2] @ pictures[1].t()
     cosine = cosine.t() if flip else cosine
-    every = cosine.argsort(1, descending=True)
+    every = cosine.argsort(dim=1, descending=True, stable=True)
     top = every[:, :TOP]
     asked, found = torch.arange(len(top), device=top.device).repeat_interleave(top.shape[1]), top.reshape(-1)
     itm = model.itm(texts, pictures, *((found, asked) if flip else (asked, found))).reshape(top.shape)
     both = itm + model.scale * cosine.gather(1, top)
-    sorted_by = lambda score: top.gather(1, score.argsort(1, descending=True))
+    sorted_by = lambda score: top.gather(1, score.argsort(dim=1, descending=True, stable=True))
     right = lambda o: owner[o] == torch.arange(len(o), device=o.device)[:, None] if flip else o == owner[:, None]
     return dict(embedding=recall(right(every)), itm=recall(right(sorted_by(itm))), itm_plus_itc=recall(right(sorted_by(both))))
 
