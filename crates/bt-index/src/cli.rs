@@ -274,9 +274,13 @@ impl Narrator<'_> {
                 text::count(stage.done),
                 text::count(stage.total)
             )),
+            Event::Model(bt_model::Event::Measuring(precision)) if !self.cli.quiet => {
+                self.progress.line(&format!(
+                    "measuring once what {precision} costs this checkpoint"
+                ));
+            }
             Event::Model(bt_model::Event::Loss { precision, loss }) if !self.cli.quiet => {
-                self.progress
-                    .line(&format!("{precision}, measured once: {loss}"));
+                self.progress.line(&format!("{precision}: {loss}"));
             }
             Event::Model(bt_model::Event::Warning(warning)) if !self.cli.quiet => {
                 self.progress.line(&format!("warning: {warning}"));

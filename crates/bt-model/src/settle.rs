@@ -67,6 +67,7 @@ pub(crate) fn load(
         let loss = match known.losses.get(&precision.to_string()) {
             Some(loss) => *loss,
             None => {
+                on(Event::Measuring(precision));
                 if exact.is_none() {
                     exact = Some(Encoder::in_precision(
                         checkpoint,

@@ -46,7 +46,9 @@ pub enum Event {
         /// Bytes in all, when the server says so.
         total: Option<u64>,
     },
-    /// What a precision costs this checkpoint, measured for the first time.
+    /// What a precision costs this checkpoint is being measured, which takes seconds, once.
+    Measuring(Precision),
+    /// What it costs.
     Loss {
         /// The precision.
         precision: Precision,

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use fs_err::File;
 use memmap2::Mmap;
@@ -164,7 +165,9 @@ pub(crate) struct Preparing {
 impl Preparing {
     /// `None` where nothing can be written.
     pub(crate) fn begin(path: &Path) -> Option<Self> {
-        fs_err::create_dir_all(path.parent()?).ok()?;
+        let folder = path.parent()?;
+        fs_err::create_dir_all(folder).ok()?;
+        remove_abandoned(folder);
         let own = path.with_extension(format!("{}.part", std::process::id()));
         Some(Self {
             file: Some(BufWriter::with_capacity(1 << 20, File::create(&own).ok()?)),
@@ -237,6 +240,28 @@ impl Preparing {
     }
 }
 
+/// What programs that were killed while they wrote have left: hundreds of megabytes each.
+fn remove_abandoned(folder: &Path) {
+    /// Longer than any writing takes.
+    const ABANDONED: Duration = Duration::from_secs(3600);
+    let files = fs_err::read_dir(folder).into_iter().flatten().flatten();
+    for path in files.map(|file| file.path()) {
+        let unchanged = || {
+            fs_err::metadata(&path)
+                .ok()?
+                .modified()
+                .ok()?
+                .elapsed()
+                .ok()
+        };
+        if path.extension().is_some_and(|end| end == "part")
+            && unchanged().is_some_and(|since| since > ABANDONED)
+        {
+            let _ = fs_err::remove_file(path);
+        }
+    }
+}
+
 impl Drop for Preparing {
     fn drop(&mut self) {
         // After `finish` it has its name, and this finds nothing.
@@ -287,6 +312,21 @@ mod tests {
             assert!(file.table("t", 3, 10).is_none());
             assert_eq!(fs_err::read_dir(path.parent().unwrap()).unwrap().count(), 1);
         }
+    }
+
+    #[test]
+    fn what_killed_programs_left_is_removed_and_what_others_write_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, hours) in [("int8.7.part", 2), ("int8.8.part", 0), ("loss.json", 2)] {
+            let path = folder.path().join(name);
+            fs_err::write(&path, b"x").unwrap();
+            let file = File::options().append(true).open(path).unwrap();
+            let then = std::time::SystemTime::now() - Duration::from_secs(3600 * hours);
+            file.file().set_modified(then).unwrap();
+        }
+        drop(Preparing::begin(&folder.path().join("int8.weights")).unwrap());
+        let there = |name: &str| folder.path().join(name).exists();
+        assert!(!there("int8.7.part") && there("int8.8.part") && there("loss.json"));
     }
 
     #[test]
