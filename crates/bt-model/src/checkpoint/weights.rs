@@ -14,8 +14,8 @@ use super::prepared::{Prepared, PreparedLinear, Preparing};
 use super::shards::Shards;
 use crate::error::{Error, Result};
 use crate::exec::Exec;
-use crate::kernels::Lines;
 use crate::kernels::pack::{Format, Packed};
+use crate::kernels::{Level, Lines};
 use crate::precision::Precision;
 
 /// Where the weights are.
@@ -275,6 +275,14 @@ impl Scope<'_> {
             format: self.format,
             kind: self.kind,
         }
+    }
+
+    /// The same place, for layers that a whole picture's rows go through.
+    pub(crate) fn for_many_rows(mut self) -> Self {
+        if self.format == Format::F32 {
+            self.format = Format::exact_for_many(Level::best());
+        }
+        self
     }
 
     /// The tensor `name` at this place.

@@ -49,22 +49,22 @@ impl Activation {
 
     /// Elementwise, in place: loops that compilers turn into vector instructions.
     #[inline(always)]
-    pub(crate) fn apply(self, values: &mut [f32]) {
+    pub(crate) fn apply<const FMA: bool>(self, values: &mut [f32]) {
         /// sqrt(2 / pi).
         const FACTOR: f32 = 0.797_884_6;
         match self {
             Self::Gelu => each(values, |x| {
-                0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
+                0.5 * x * (1.0 + erf::<FMA>(x * std::f32::consts::FRAC_1_SQRT_2))
             }),
             // 0.5 (1 + tanh u) is sigmoid(2 u).
             Self::GeluTanh => each(values, |x| {
-                x * sigmoid(2.0 * FACTOR * x * (1.0 + 0.044715 * x * x))
+                x * sigmoid::<FMA>(2.0 * FACTOR * x * (1.0 + 0.044715 * x * x))
             }),
-            Self::QuickGelu => each(values, |x| x * sigmoid(1.702 * x)),
+            Self::QuickGelu => each(values, |x| x * sigmoid::<FMA>(1.702 * x)),
             Self::Relu => each(values, |x| if x < 0.0 { 0.0 } else { x }),
-            Self::Silu => each(values, |x| x * sigmoid(x)),
+            Self::Silu => each(values, |x| x * sigmoid::<FMA>(x)),
             Self::Tanh => each(values, f32::tanh),
-            Self::Sigmoid => each(values, |x| 1.0 / (1.0 + exp(-x))),
+            Self::Sigmoid => each(values, |x| 1.0 / (1.0 + exp::<FMA>(-x))),
             Self::Linear => {}
         }
     }

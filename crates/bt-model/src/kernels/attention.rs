@@ -110,7 +110,7 @@ fn attend_into(
 vectorised! {
     fn softmax_rows(scores: &mut [f32], keys: usize, mask: Option<&[f32]>) {
         for row in scores.chunks_mut(keys) {
-            softmax(row, mask);
+            softmax::<FMA>(row, mask);
         }
     }
 }

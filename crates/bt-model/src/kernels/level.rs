@@ -88,32 +88,36 @@ impl Level {
     }
 }
 
+/// Whether every processor that this is compiled for multiplies and adds in one instruction; where not, `mul_add`
+/// without one is a slow call.
+pub(crate) const FMA: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
+
 /// A function over slices that is compiled for each level and run on the one that is its first argument:
-/// plain loops in it become that level's vector instructions.
+/// plain loops in it become that level's vector instructions. `FMA` says in it whether `mul_add` is one of them.
 macro_rules! vectorised {
     ($(#[$about:meta])* $visible:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
         $(#[$about])*
         #[allow(clippy::too_many_arguments)]
         $visible fn $name(level: $crate::kernels::Level, $($argument: $type),*) $(-> $result)? {
             #[inline(always)]
-            fn plain($($argument: $type),*) $(-> $result)? $body
+            fn plain<const FMA: bool>($($argument: $type),*) $(-> $result)? $body
 
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx2,fma")]
                 fn avx2($($argument: $type),*) $(-> $result)? {
-                    plain($($argument),*)
+                    plain::<true>($($argument),*)
                 }
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
                 fn avx512($($argument: $type),*) $(-> $result)? {
-                    plain($($argument),*)
+                    plain::<true>($($argument),*)
                 }
                 use $crate::kernels::Level;
                 #[expect(unsafe_code, reason = "instructions that the processor was asked for")]
                 // SAFETY: a level beyond `Portable` comes from `best` or `available`, which have asked.
                 unsafe {
                     match level {
-                        Level::Portable => plain($($argument),*),
+                        Level::Portable => plain::<{ $crate::kernels::FMA }>($($argument),*),
                         Level::Avx2 | Level::AvxVnni => avx2($($argument),*),
                         Level::Avx512 | Level::Avx512Bf16 | Level::Amx => avx512($($argument),*),
                     }
@@ -122,7 +126,7 @@ macro_rules! vectorised {
             #[cfg(not(target_arch = "x86_64"))]
             {
                 let _ = level;
-                plain($($argument),*)
+                plain::<{ $crate::kernels::FMA }>($($argument),*)
             }
         }
     };

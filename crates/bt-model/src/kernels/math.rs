@@ -4,37 +4,43 @@
 /// Within 2 ulp; 0 and infinity are rounded to the smallest and largest normal numbers. Cephes' `expf`: a
 /// power of two by its exponent bits, the rest by a polynomial.
 #[inline(always)]
-pub(crate) fn exp(x: f32) -> f32 {
+pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
     /// 1.5 x 2^23: adding it leaves the nearest integer in the low bits.
     const ROUND: f32 = 12_582_912.0;
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let x = x.clamp(-87.3, 88.3);
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let shifted = fused::<FMA>(x, std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
-    let r = x - n * LN2_HIGH - n * LN2_LOW;
+    let r = fused::<FMA>(n, -LN2_LOW, fused::<FMA>(n, -LN2_HIGH, x));
     let p = 1.987_569_1e-4_f32;
-    let p = p * r + 1.398_2e-3;
-    let p = p * r + 8.333_452e-3;
-    let p = p * r + 4.166_579_6e-2;
-    let p = p * r + 1.666_666_5e-1;
-    let p = p * r + 5e-1;
-    let p = p * r * r + r + 1.0;
+    let p = fused::<FMA>(p, r, 1.398_2e-3);
+    let p = fused::<FMA>(p, r, 8.333_452e-3);
+    let p = fused::<FMA>(p, r, 4.166_579_6e-2);
+    let p = fused::<FMA>(p, r, 1.666_666_5e-1);
+    let p = fused::<FMA>(p, r, 5e-1);
+    let p = fused::<FMA>(p * r, r, r) + 1.0;
     let exponent = (shifted.to_bits() as i32)
         .wrapping_sub(ROUND.to_bits() as i32)
         .wrapping_add(127);
     p * f32::from_bits((exponent as u32) << 23)
 }
 
+/// `a b + c`, rounded once where that is one instruction.
+#[inline(always)]
+pub(crate) fn fused<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FMA { a.mul_add(b, c) } else { a * b + c }
+}
+
 /// `1 / (1 + exp(-x))`.
 #[inline(always)]
-pub(crate) fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + exp(-x))
+pub(crate) fn sigmoid<const FMA: bool>(x: f32) -> f32 {
+    1.0 / (1.0 + exp::<FMA>(-x))
 }
 
 /// Within a few 1e-7: the rational approximation that Eigen uses, `x P(x²) / Q(x²)`, up to where f32 knows only 1.
 #[inline(always)]
-pub(crate) fn erf(x: f32) -> f32 {
+pub(crate) fn erf<const FMA: bool>(x: f32) -> f32 {
     /// 1 - erf of it is less than half of the last bit of 1.
     const ONE_FROM: f32 = 3.9;
     if x.abs() >= ONE_FROM {
@@ -42,36 +48,56 @@ pub(crate) fn erf(x: f32) -> f32 {
     }
     let s = x * x;
     let p = -2.726_142_4e-10_f32;
-    let p = p * s + 2.770_681_5e-8;
-    let p = p * s - 2.101_024e-6;
-    let p = p * s - 5.692_506e-5;
-    let p = p * s - 7.349_906e-4;
-    let p = p * s - 2.954_6e-3;
-    let p = p * s - 1.609_603_3e-2;
+    let p = fused::<FMA>(p, s, 2.770_681_5e-8);
+    let p = fused::<FMA>(p, s, -2.101_024e-6);
+    let p = fused::<FMA>(p, s, -5.692_506e-5);
+    let p = fused::<FMA>(p, s, -7.349_906e-4);
+    let p = fused::<FMA>(p, s, -2.954_6e-3);
+    let p = fused::<FMA>(p, s, -1.609_603_3e-2);
     let q = -1.456_607_2e-5_f32;
-    let q = q * s - 2.133_740_6e-4;
-    let q = q * s - 1.682_827e-3;
-    let q = q * s - 7.373_329e-3;
-    let q = q * s - 1.426_474e-2;
+    let q = fused::<FMA>(q, s, -2.133_740_6e-4);
+    let q = fused::<FMA>(q, s, -1.682_827e-3);
+    let q = fused::<FMA>(q, s, -7.373_329e-3);
+    let q = fused::<FMA>(q, s, -1.426_474e-2);
     x * p / q
 }
 
 /// `softmax(row + bias)` in place. A row whose every column is masked becomes a mean over all, as it does in
 /// the plain form.
 #[inline(always)]
-pub(crate) fn softmax(row: &mut [f32], bias: Option<&[f32]>) {
+pub(crate) fn softmax<const FMA: bool>(row: &mut [f32], bias: Option<&[f32]>) {
     if let Some(bias) = bias {
         for (value, bias) in row.iter_mut().zip(bias) {
             *value += bias;
         }
     }
     let most = |a: f32, b: f32| if a < b { b } else { a };
-    let largest = fold(row, f32::NEG_INFINITY, most, most);
-    for value in row.iter_mut() {
-        *value = exp(*value - largest);
+    let (chunks, rest) = row.as_chunks_mut::<32>();
+    // What is left over, among columns that nothing is left to.
+    let mut last = [f32::NEG_INFINITY; 32];
+    last[..rest.len()].copy_from_slice(rest);
+    let mut lanes = last;
+    for chunk in chunks.iter() {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane = most(*lane, *value);
+        }
     }
-    let sum = fold(row, 0.0, |a, b| a + b, |a, b| a + b);
-    let scale = 1.0 / sum;
+    let largest = joined(lanes, most);
+    let mut sums = [0f32; 32];
+    let mut exp_of = |chunk: &mut [f32; 32]| {
+        let mut values = *chunk;
+        for (value, sum) in values.iter_mut().zip(&mut sums) {
+            *value = exp::<FMA>(*value - largest);
+            *sum += *value;
+        }
+        *chunk = values;
+    };
+    chunks.iter_mut().for_each(&mut exp_of);
+    if !rest.is_empty() {
+        exp_of(&mut last);
+        rest.copy_from_slice(&last[..rest.len()]);
+    }
+    let scale = 1.0 / joined(sums, |a, b| a + b);
     for value in row.iter_mut() {
         *value *= scale;
     }
@@ -95,11 +121,23 @@ pub(crate) fn fold(
     for (lane, x) in lanes.iter_mut().zip(rest) {
         *lane = f(*lane, *x);
     }
-    lanes.into_iter().fold(start, join)
+    joined(lanes, join)
+}
+
+/// The lanes as one, in halves, which are vector instructions too.
+#[inline(always)]
+fn joined(mut lanes: [f32; 32], join: impl Fn(f32, f32) -> f32) -> f32 {
+    for half in [16, 8, 4, 2, 1] {
+        for lane in 0..half {
+            lanes[lane] = join(lanes[lane], lanes[lane + half]);
+        }
+    }
+    lanes[0]
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::FMA;
     use super::*;
 
     #[test]
@@ -107,10 +145,12 @@ mod tests {
         for i in -870_000..=880_000 {
             let x = i as f32 / 10_000.0;
             let exact = f64::from(x).exp();
-            let error = (f64::from(exp(x)) - exact).abs() / exact;
-            assert!(error < 2.4e-7, "exp({x}): {error:e}");
+            for got in [exp::<true>(x), exp::<false>(x)] {
+                let error = (f64::from(got) - exact).abs() / exact;
+                assert!(error < 2.4e-7, "exp({x}): {error:e}");
+            }
         }
-        assert!(exp(-1e9) < 1.3e-38 && exp(1e9) > 1e38);
+        assert!(exp::<true>(-1e9) < 1.3e-38 && exp::<true>(1e9) > 1e38);
     }
 
     #[test]
@@ -123,12 +163,12 @@ mod tests {
             if length > 2 {
                 bias[length - 1] = f32::MIN;
             }
-            softmax(&mut row, Some(&bias));
+            softmax::<FMA>(&mut row, Some(&bias));
             assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5);
             assert!(length <= 2 || row[length - 1] < 1e-30);
         }
         let mut masked = vec![1.0, 2.0, 3.0, 4.0];
-        softmax(&mut masked, Some(&[f32::MIN; 4]));
+        softmax::<FMA>(&mut masked, Some(&[f32::MIN; 4]));
         assert_eq!(masked, [0.25; 4]);
     }
 }

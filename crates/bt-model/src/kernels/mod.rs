@@ -14,7 +14,7 @@ mod scratch;
 pub(crate) mod tile;
 
 pub use activation::Activation;
-pub(crate) use level::{Level, vectorised};
+pub(crate) use level::{FMA, Level, vectorised};
 pub(crate) use lines::{LINE, Lines};
 
 /// Who works.

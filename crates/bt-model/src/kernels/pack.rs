@@ -5,15 +5,18 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::Lines;
-use super::rows::{Matrix, narrow, rounded};
+use super::rows::{Matrix, narrow, rounded, split};
 use super::tile::COLUMNS;
-use super::{On, vectorised};
+use super::{Level, On, vectorised};
 
 /// The kind of number that weights are kept in, and that products are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     /// 32-bit floating point.
     F32,
+    /// The same for matrix tiles, which know bfloat16 alone: each number is the sum of three, and of the
+    /// nine products of two numbers' parts the six are made that f32 can tell from zero.
+    Split,
     /// bfloat16, summed in f32.
     Bf16,
     /// 8-bit integers, a scale an output for weights and a scale and a zero a row for what they are multiplied
@@ -22,11 +25,25 @@ pub(crate) enum Format {
 }
 
 impl Format {
+    /// The form of f32 that is fastest where many rows are multiplied. It takes half as much memory again as f32, so
+    /// for few rows, where memory is what takes the time, f32 is faster.
+    pub(crate) fn exact_for_many(level: Level) -> Self {
+        match level {
+            Level::Amx => Self::Split,
+            _ => Self::F32,
+        }
+    }
+
+    /// Whether less is kept of a number than f32 knows.
+    pub(crate) fn is_short(self) -> bool {
+        matches!(self, Self::Bf16 | Self::Int8)
+    }
+
     /// Elements of a group, which is four bytes.
     pub(crate) fn group(self) -> usize {
         match self {
             Self::F32 => 1,
-            Self::Bf16 => 2,
+            Self::Split | Self::Bf16 => 2,
             Self::Int8 => 4,
         }
     }
@@ -35,10 +52,17 @@ impl Format {
     pub(crate) fn groups(self, inputs: usize) -> usize {
         match self {
             Self::F32 => inputs,
+            Self::Split => inputs.div_ceil(LINE_OF_BF16).max(1) * PARTS * 16,
             Self::Bf16 | Self::Int8 => inputs.div_ceil(16 * self.group()).max(1) * 16,
         }
     }
 }
+
+/// Parts of a number in [`Format::Split`].
+pub(crate) const PARTS: usize = 3;
+/// How many bf16 a cache line has. Rows and columns that are split hold a line of first parts, one of second and
+/// one of third, and then come the next inputs.
+pub(crate) const LINE_OF_BF16: usize = 32;
 
 /// A matrix [outputs, inputs], in panels of [`COLUMNS`] outputs; filled up with zeros.
 #[derive(Debug)]
@@ -53,17 +77,20 @@ pub(crate) struct Packed {
     pub(crate) sum: Vec<i32>,
 }
 
-/// More inputs than this could overflow an i32 sum of 8-bit products.
+/// With more inputs an i32 sum of 8-bit products could overflow.
 pub(crate) const MOST_INPUTS: usize = 65_536;
 
 impl Packed {
     /// Of a matrix with a row an output, as weights are stored.
     ///
     /// # Panics
-    /// With more than [`MOST_INPUTS`] inputs.
+    /// For 8 bits, with more than [`MOST_INPUTS`] inputs.
     pub(crate) fn from_rows(format: Format, weight: Matrix<'_>, on: On) -> Self {
         let (outputs, inputs) = (weight.rows, weight.columns);
-        assert!(inputs <= MOST_INPUTS, "{inputs} inputs");
+        assert!(
+            format != Format::Int8 || inputs <= MOST_INPUTS,
+            "{inputs} inputs"
+        );
         let mut packed = Self::empty(format, outputs, inputs);
         let (groups, panels) = (packed.groups(), packed.panels());
         let quantised = if format == Format::Int8 {
@@ -80,6 +107,9 @@ impl Packed {
                 weight.row(panel * COLUMNS + column, &mut line);
                 match format {
                     Format::F32 => bytemuck::cast_slice_mut(&mut codes).copy_from_slice(&line),
+                    Format::Split => {
+                        split(weight.level, &line, bytemuck::cast_slice_mut(&mut codes))
+                    }
                     Format::Bf16 => {
                         let codes: &mut [bf16] = bytemuck::cast_slice_mut(&mut codes);
                         narrow(weight.level, &line, &mut codes[..inputs]);
@@ -132,20 +162,39 @@ impl Packed {
         let (groups, panels) = (packed.groups(), packed.panels());
         let out = packed.lines.of_mut::<u32>();
         let mut lines = vec![0f32; format.group() * outputs];
-        for group in 0..groups.min(inputs.div_ceil(format.group())) {
+        for (group, first) in (0..inputs).step_by(format.group()).enumerate() {
             lines.fill(0.0);
             for (i, line) in lines.chunks_mut(outputs.max(1)).enumerate() {
-                if group * format.group() + i < inputs {
-                    matrix.row(group * format.group() + i, line);
+                if first + i < inputs {
+                    matrix.row(first + i, line);
                 }
             }
             let (first, second) = lines.split_at(outputs);
             for panel in 0..panels {
                 let columns = panel * COLUMNS..outputs.min((panel + 1) * COLUMNS);
-                let out = &mut out[(panel * groups + group) * COLUMNS..][..columns.len()];
+                let out = &mut out[panel * groups * COLUMNS..][..groups * COLUMNS];
+                let place = |group: usize| group * COLUMNS..group * COLUMNS + columns.len();
                 match format {
-                    Format::F32 => bytemuck::cast_slice_mut(out).copy_from_slice(&first[columns]),
-                    _ => pair(matrix.level, &first[columns.clone()], &second[columns], out),
+                    Format::F32 => bytemuck::cast_slice_mut(&mut out[place(group)])
+                        .copy_from_slice(&first[columns]),
+                    Format::Split => {
+                        // A line of first parts is a group of 16 pairs.
+                        let (line, pair) = (group / 16 * PARTS * 16, group % 16);
+                        let mut rest = [[0f32; COLUMNS]; 2];
+                        for (rest, all) in rest.iter_mut().zip([first, second]) {
+                            rest[..columns.len()].copy_from_slice(&all[columns.clone()]);
+                        }
+                        for part in 0..PARTS {
+                            let out = &mut out[place(line + part * 16 + pair)];
+                            take_pair(matrix.level, &mut rest, out);
+                        }
+                    }
+                    _ => pair(
+                        matrix.level,
+                        &first[columns.clone()],
+                        &second[columns.clone()],
+                        &mut out[place(group)],
+                    ),
                 }
             }
         }
@@ -194,6 +243,23 @@ fn quantise(line: &[f32], codes: &mut [i8]) -> (f32, i32) {
         sum += i32::from(*code);
     }
     (scale, sum)
+}
+
+vectorised! {
+    /// As [`pair`], cut off and not rounded, and leaves what is cut off.
+    fn take_pair(rest: &mut [[f32; COLUMNS]; 2], out: &mut [u32]) {
+        let [first, second] = *rest;
+        let mut pairs = [0u32; COLUMNS];
+        let mut left = [[0f32; COLUMNS]; 2];
+        for c in 0..COLUMNS {
+            let (low, high) = (first[c].to_bits(), second[c].to_bits() & 0xffff_0000);
+            pairs[c] = low >> 16 | high;
+            left[0][c] = first[c] - f32::from_bits(low & 0xffff_0000);
+            left[1][c] = second[c] - f32::from_bits(high);
+        }
+        *rest = left;
+        out.copy_from_slice(&pairs[..out.len()]);
+    }
 }
 
 vectorised! {

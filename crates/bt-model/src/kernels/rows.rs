@@ -5,10 +5,10 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::math::fold;
-use super::pack::Format;
+use super::pack::{Format, LINE_OF_BF16, PARTS};
 use super::scratch::Scratch;
-use super::tile::ROWS;
-use super::{Level, On, vectorised};
+use super::tile::{ROWS, TILE_ROWS};
+use super::{LINE, Level, On, vectorised};
 
 /// Numbers of either kind that states are kept in.
 #[derive(Clone, Copy)]
@@ -89,7 +89,7 @@ pub(crate) struct Rows {
     pub(crate) format: Format,
     pub(crate) level: Level,
     pub(crate) rows: usize,
-    /// Elements from a row to the next.
+    /// Elements from a row to the next, or, in tiles, from a row's begin to that of the row 16 on, by 16.
     pub(crate) stride: usize,
     lines: Scratch,
     /// For 8 bits, one a row.
@@ -117,6 +117,8 @@ enum Kept {
     /// f32 rounded to bf16.
     RoundedF32,
     Bf16,
+    /// Three bf16, a line of first parts, one of second, one of third.
+    Split,
     U8,
     /// Bytes in 16 bits.
     I16,
@@ -126,6 +128,7 @@ impl Kept {
     fn of(format: Format, level: Level) -> Self {
         match (format, level) {
             (Format::F32, _) => Self::F32,
+            (Format::Split, _) => Self::Split,
             (Format::Bf16, Level::Avx2 | Level::AvxVnni | Level::Avx512) => Self::RoundedF32,
             (Format::Bf16, _) => Self::Bf16,
             (Format::Int8, Level::Avx2) => Self::I16,
@@ -136,17 +139,23 @@ impl Kept {
     fn bytes(self) -> usize {
         match self {
             Self::F32 | Self::RoundedF32 => 4,
-            Self::Bf16 | Self::I16 => 2,
+            Self::Bf16 | Self::Split | Self::I16 => 2,
             Self::U8 => 1,
         }
     }
+}
+
+/// Whether rows stand in tiles: of 16 rows the first cache line each, then the second, and so on, so that a tile is
+/// read in one go.
+fn tiled(format: Format, level: Level) -> bool {
+    level == Level::Amx && format != Format::F32
 }
 
 /// Numbers to touch that are worth waking a thread for.
 const WORTH_A_THREAD: usize = 1 << 15;
 
 /// Rows that a thread prepares at a time.
-const SHARE: usize = 16;
+const SHARE: usize = TILE_ROWS;
 
 impl Rows {
     /// `x`: [rows, inputs]. `factors`: what each input is multiplied with, after the norm.
@@ -162,39 +171,79 @@ impl Rows {
         let width = format.groups(inputs) * format.group();
         // An odd number of cache lines, so that the rows of a tile do not all fall into the same few sets of
         // the cache.
-        let stride = (((width * kept.bytes()).div_ceil(64)) | 1) * 64 / kept.bytes();
+        let tiled = tiled(format, level);
+        let row_bytes = (width * kept.bytes()).div_ceil(LINE) * LINE;
+        let row_bytes = if tiled {
+            row_bytes
+        } else {
+            ((row_bytes / LINE) | 1) * LINE
+        };
+        let stride = row_bytes / kept.bytes();
         let padded = rows.next_multiple_of(ROWS);
-        let mut lines = Scratch::of::<u8>(padded * stride * kept.bytes());
+        let mut lines = Scratch::of::<u8>(padded * row_bytes);
         let quantised = if format == Format::Int8 { rows } else { 0 };
         let mut codes = vec![Codes::default(); quantised];
-        let bytes = &mut lines.of_mut::<u8>()[..rows * stride * kept.bytes()];
-        let share = SHARE * stride * kept.bytes();
+        let written = if tiled { padded } else { rows };
+        let bytes = &mut lines.of_mut::<u8>()[..written * row_bytes];
+        let share = SHARE * row_bytes;
+        let as_it_is = norm.is_none() && factors.is_none();
+        let encode = |row: usize, line: &mut [f32], out: &mut [u8], codes: &mut [Codes]| {
+            // What is behind the inputs is multiplied with zeros, which no number must be missing for.
+            if kept != Kept::Split {
+                out[inputs * kept.bytes()..width * kept.bytes()].fill(0);
+            }
+            let at = row * x.stride..row * x.stride + inputs;
+            let line: &mut [f32] = match (x.values, kept) {
+                (Values::Bf16(values), Kept::Bf16) if as_it_is => {
+                    bytemuck::cast_slice_mut(out)[..inputs].copy_from_slice(&values[at]);
+                    return;
+                }
+                (Values::F32(values), Kept::Bf16) if as_it_is => {
+                    let out = &mut bytemuck::cast_slice_mut(out)[..inputs];
+                    return narrow(level, &values[at], out);
+                }
+                (Values::F32(values), Kept::Split) if as_it_is => {
+                    let out = &mut bytemuck::cast_slice_mut(out)[..width];
+                    return split(level, &values[at], out);
+                }
+                _ => line,
+            };
+            x.row(row, line);
+            if let Some(norm) = norm {
+                normalise(level, line, norm.weight, norm.bias, norm.eps);
+            }
+            if let Some(factors) = factors {
+                multiply(level, line, factors);
+            }
+            match kept {
+                Kept::F32 => bytemuck::cast_slice_mut(out)[..inputs].copy_from_slice(line),
+                Kept::RoundedF32 => {
+                    round(level, line, &mut bytemuck::cast_slice_mut(out)[..inputs]);
+                }
+                Kept::Bf16 => narrow(level, line, &mut bytemuck::cast_slice_mut(out)[..inputs]),
+                Kept::Split => split(level, line, &mut bytemuck::cast_slice_mut(out)[..width]),
+                Kept::U8 => codes[0] = quantise(level, line, &mut out[..inputs]),
+                Kept::I16 => {
+                    let out = &mut bytemuck::cast_slice_mut(out)[..inputs];
+                    codes[0] = quantise_wide(level, line, out);
+                }
+            }
+        };
         let work = |at: usize, bytes: &mut [u8], codes: &mut [Codes]| {
             let mut line = vec![0f32; inputs];
-            for (i, out) in bytes.chunks_mut(stride * kept.bytes()).enumerate() {
-                // What is behind the inputs is multiplied with zeros, which no number must be missing for.
-                out[inputs * kept.bytes()..width * kept.bytes()].fill(0);
-                let row = at * SHARE + i;
-                x.row(row, &mut line);
-                if let Some(norm) = norm {
-                    normalise(level, &mut line, norm.weight, norm.bias, norm.eps);
-                }
-                if let Some(factors) = factors {
-                    multiply(level, &mut line, factors);
-                }
-                match kept {
-                    Kept::F32 => bytemuck::cast_slice_mut(out)[..inputs].copy_from_slice(&line),
-                    Kept::RoundedF32 => {
-                        round(level, &line, &mut bytemuck::cast_slice_mut(out)[..inputs]);
+            let mut row = Scratch::of::<u8>(if tiled { row_bytes } else { 0 });
+            for i in 0..SHARE.min(rows.saturating_sub(at * SHARE)) {
+                let codes = codes.get_mut(i..=i).unwrap_or_default();
+                if tiled {
+                    let row = &mut row.of_mut::<u8>()[..row_bytes];
+                    encode(at * SHARE + i, &mut line, row, codes);
+                    let places = bytes.as_chunks_mut::<LINE>().0.iter_mut().skip(i);
+                    for (place, line) in places.step_by(TILE_ROWS).zip(row.as_chunks::<LINE>().0) {
+                        *place = *line;
                     }
-                    Kept::Bf16 => {
-                        narrow(level, &line, &mut bytemuck::cast_slice_mut(out)[..inputs]);
-                    }
-                    Kept::U8 => codes[i] = quantise(level, &mut line, &mut out[..inputs]),
-                    Kept::I16 => {
-                        let out = &mut bytemuck::cast_slice_mut(out)[..inputs];
-                        codes[i] = quantise_wide(level, &mut line, out);
-                    }
+                } else {
+                    let out = &mut bytes[i * row_bytes..][..row_bytes];
+                    encode(at * SHARE + i, &mut line, out, codes);
                 }
             }
         };
@@ -249,6 +298,30 @@ vectorised! {
     pub(crate) fn narrow(x: &[f32], out: &mut [bf16]) {
         for (out, x) in out.iter_mut().zip(x) {
             *out = bf16::from_bits((rounded(*x) >> 16) as u16);
+        }
+    }
+}
+
+vectorised! {
+    /// Each number as the sum of three bf16, exactly: of its 24 bits each takes eight, cut off and not rounded. Whole
+    /// lines, the last filled up with zeros. What is not finite becomes no number.
+    pub(crate) fn split(x: &[f32], out: &mut [bf16]) {
+        let parts = out.as_chunks_mut::<{ PARTS * LINE_OF_BF16 }>().0;
+        for (x, parts) in x.chunks(LINE_OF_BF16).zip(parts) {
+            let mut rest = [0f32; LINE_OF_BF16];
+            match x.first_chunk::<LINE_OF_BF16>() {
+                Some(x) => rest = *x,
+                None => rest[..x.len()].copy_from_slice(x),
+            }
+            for part in parts.as_chunks_mut::<LINE_OF_BF16>().0 {
+                let mut codes = [bf16::ZERO; LINE_OF_BF16];
+                for (code, rest) in codes.iter_mut().zip(&mut rest) {
+                    let bits = rest.to_bits();
+                    *code = bf16::from_bits((bits >> 16) as u16);
+                    *rest -= f32::from_bits(bits & 0xffff_0000);
+                }
+                *part = codes;
+            }
         }
     }
 }

@@ -82,6 +82,9 @@ fn split_heads(x: &Tensor, heads: usize, batch: usize) -> Result<Tensor> {
     Ok(x.contiguous()?)
 }
 
+/// Scores of a head that are worth bringing keys and values into another form.
+const MANY_SCORES: usize = 64 * 64;
+
 /// The form for the processor.
 struct Heads {
     heads: usize,
@@ -139,6 +142,7 @@ impl CustomOp3 for Heads {
         // Short numbers are only faster where the processor multiplies them as they are.
         let format = match q.values {
             Values::Bf16(_) if level >= Level::Avx512Bf16 => Format::Bf16,
+            _ if q.tokens * k.tokens >= MANY_SCORES => Format::exact_for_many(level),
             _ => Format::F32,
         };
         let storage = match q.values {

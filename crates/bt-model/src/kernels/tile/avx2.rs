@@ -8,7 +8,7 @@ use std::arch::x86_64::*;
 
 use half::bf16;
 
-use super::{COLUMNS, Kernel, Tile};
+use super::{COLUMNS, Kernel, Operands, Tile};
 
 /// f32 by f32.
 pub(crate) struct F32;
@@ -21,7 +21,8 @@ pub(crate) struct Int8Vnni;
 
 macro_rules! kernel {
     ($name:ident, $rows:ident, $features:literal, $row:ty, $column:ty, $sum:ty,
-     $row_group:literal, $column_group:literal, $zero:expr, $load:expr, $broadcast:expr, $step:expr, $store:expr) => {
+     $row_group:literal, $column_group:literal, $zero:expr, $load:expr, $broadcast:expr, $step:expr,
+     $fetch:expr, $store:expr) => {
         impl Kernel for $name {
             type Row = $row;
             type Column = $column;
@@ -31,19 +32,17 @@ macro_rules! kernel {
             #[inline]
             unsafe fn tile(
                 rows: usize,
-                groups: usize,
-                a: *const $row,
-                stride: usize,
-                b: *const $column,
+                of: Operands<$row, $column>,
+                more: bool,
                 sums: &mut Tile<$sum>,
             ) {
                 // SAFETY: passed on from the caller; rows behind `rows` are there, filled with zeros.
                 unsafe {
                     match rows {
-                        0..=1 => $rows::<1>(groups, a, stride, b, sums),
-                        2 => $rows::<2>(groups, a, stride, b, sums),
-                        3..=4 => $rows::<4>(groups, a, stride, b, sums),
-                        _ => $rows::<6>(groups, a, stride, b, sums),
+                        0..=1 => $rows::<1>(of, more, sums),
+                        2 => $rows::<2>(of, more, sums),
+                        3..=4 => $rows::<4>(of, more, sums),
+                        _ => $rows::<6>(of, more, sums),
                     }
                 }
             }
@@ -51,14 +50,28 @@ macro_rules! kernel {
 
         #[target_feature(enable = $features)]
         unsafe fn $rows<const R: usize>(
-            groups: usize,
-            a: *const $row,
-            stride: usize,
-            b: *const $column,
+            of: Operands<$row, $column>,
+            more: bool,
             sums: &mut Tile<$sum>,
         ) {
+            let Operands {
+                groups,
+                a,
+                stride,
+                b,
+                ..
+            } = of;
             for half in [0, COLUMNS / 2] {
                 let mut acc = [[$zero; 2]; R];
+                if more {
+                    for (pair, sums) in acc.iter_mut().zip(sums.0.chunks_exact(COLUMNS)) {
+                        // SAFETY: `sums` has 32 sums, of which 16 are behind `half`.
+                        unsafe {
+                            pair[0] = $fetch(sums.as_ptr().add(half));
+                            pair[1] = $fetch(sums.as_ptr().add(half + 8));
+                        }
+                    }
+                }
                 let (mut near, mut far) = (a, a.wrapping_add(3 * stride));
                 // SAFETY: the panel has `groups` times 32 columns, and each of the R rows `groups` groups.
                 unsafe {
@@ -104,6 +117,7 @@ kernel!(
     |p: *const f32| _mm256_loadu_ps(p),
     |p: *const f32| _mm256_broadcast_ss(&*p),
     |acc, x, y| _mm256_fmadd_ps(x, y, acc),
+    |p: *const f32| _mm256_loadu_ps(p),
     |p: *mut f32, sum| _mm256_storeu_ps(p, sum)
 );
 kernel!(
@@ -119,6 +133,7 @@ kernel!(
     |p: *const i8| _mm256_loadu_si256(p.cast()),
     |p: *const u8| _mm256_set1_epi32(p.cast::<i32>().read_unaligned()),
     |acc, x, y| _mm256_dpbusd_avx_epi32(acc, x, y),
+    |p: *const i32| _mm256_loadu_si256(p.cast()),
     |p: *mut i32, sum| _mm256_storeu_si256(p.cast(), sum)
 );
 
@@ -129,20 +144,13 @@ impl Kernel for Bf16 {
     const ROWS: usize = 4;
 
     #[inline]
-    unsafe fn tile(
-        rows: usize,
-        groups: usize,
-        a: *const f32,
-        stride: usize,
-        b: *const bf16,
-        sums: &mut Tile<f32>,
-    ) {
+    unsafe fn tile(rows: usize, of: Operands<f32, bf16>, more: bool, sums: &mut Tile<f32>) {
         // SAFETY: passed on from the caller; rows behind `rows` are there, filled with zeros.
         unsafe {
             match rows {
-                0..=1 => bf16_rows::<1>(groups, a, stride, b, sums),
-                2 => bf16_rows::<2>(groups, a, stride, b, sums),
-                _ => bf16_rows::<4>(groups, a, stride, b, sums),
+                0..=1 => bf16_rows::<1>(of, more, sums),
+                2 => bf16_rows::<2>(of, more, sums),
+                _ => bf16_rows::<4>(of, more, sums),
             }
         }
     }
@@ -150,13 +158,14 @@ impl Kernel for Bf16 {
 
 /// Eight columns at a time: the pairs of a column stand in 32 bits, whose halves become two f32.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn bf16_rows<const R: usize>(
-    groups: usize,
-    a: *const f32,
-    stride: usize,
-    b: *const bf16,
-    sums: &mut Tile<f32>,
-) {
+unsafe fn bf16_rows<const R: usize>(of: Operands<f32, bf16>, more: bool, sums: &mut Tile<f32>) {
+    let Operands {
+        groups,
+        a,
+        stride,
+        b,
+        ..
+    } = of;
     let high = _mm256_set1_epi32(0xffff_0000_u32 as i32);
     for half in [0, COLUMNS / 2] {
         let mut acc = [[_mm256_setzero_ps(); 2]; R];
@@ -180,8 +189,15 @@ unsafe fn bf16_rows<const R: usize>(
         for (pair, out) in acc.iter().zip(sums.0.chunks_exact_mut(COLUMNS)) {
             // SAFETY: `out` has 32 sums, of which 16 are behind `half`.
             unsafe {
-                _mm256_storeu_ps(out.as_mut_ptr().add(half), pair[0]);
-                _mm256_storeu_ps(out.as_mut_ptr().add(half + 8), pair[1]);
+                for (sum, column) in pair.iter().zip([half, half + 8]) {
+                    let out = out.as_mut_ptr().add(column);
+                    let before = if more {
+                        _mm256_loadu_ps(out)
+                    } else {
+                        _mm256_setzero_ps()
+                    };
+                    _mm256_storeu_ps(out, _mm256_add_ps(before, *sum));
+                }
             }
         }
     }
@@ -194,20 +210,13 @@ impl Kernel for Int8 {
     const ROWS: usize = 4;
 
     #[inline]
-    unsafe fn tile(
-        rows: usize,
-        groups: usize,
-        a: *const i16,
-        stride: usize,
-        b: *const i8,
-        sums: &mut Tile<i32>,
-    ) {
+    unsafe fn tile(rows: usize, of: Operands<i16, i8>, more: bool, sums: &mut Tile<i32>) {
         // SAFETY: passed on from the caller; rows behind `rows` are there, filled with zeros.
         unsafe {
             match rows {
-                0..=1 => int8_rows::<1>(groups, a, stride, b, sums),
-                2 => int8_rows::<2>(groups, a, stride, b, sums),
-                _ => int8_rows::<4>(groups, a, stride, b, sums),
+                0..=1 => int8_rows::<1>(of, more, sums),
+                2 => int8_rows::<2>(of, more, sums),
+                _ => int8_rows::<4>(of, more, sums),
             }
         }
     }
@@ -216,13 +225,14 @@ impl Kernel for Int8 {
 /// Eight columns at a time. A column's four numbers become four 16-bit ones, of which pairs are multiplied and
 /// added; the two halves of a column's sum meet at the end.
 #[target_feature(enable = "avx2")]
-unsafe fn int8_rows<const R: usize>(
-    groups: usize,
-    a: *const i16,
-    stride: usize,
-    b: *const i8,
-    sums: &mut Tile<i32>,
-) {
+unsafe fn int8_rows<const R: usize>(of: Operands<i16, i8>, more: bool, sums: &mut Tile<i32>) {
+    let Operands {
+        groups,
+        a,
+        stride,
+        b,
+        ..
+    } = of;
     for eight in (0..COLUMNS).step_by(8) {
         let mut acc = [[_mm256_setzero_si256(); 2]; R];
         // SAFETY: the panel has `groups` times 32 columns of 4, and each of the R rows `groups` fours.
@@ -245,7 +255,15 @@ unsafe fn int8_rows<const R: usize>(
             // Columns 0 1 4 5 2 3 6 7, then in order.
             let both = _mm256_permute4x64_epi64(_mm256_hadd_epi32(pair[0], pair[1]), 0b11_01_10_00);
             // SAFETY: `out` has 32 sums, of which 8 are behind `eight`.
-            unsafe { _mm256_storeu_si256(out.as_mut_ptr().add(eight).cast(), both) };
+            unsafe {
+                let out = out.as_mut_ptr().add(eight).cast();
+                let before = if more {
+                    _mm256_loadu_si256(out)
+                } else {
+                    _mm256_setzero_si256()
+                };
+                _mm256_storeu_si256(out, _mm256_add_epi32(before, both));
+            }
         }
     }
 }

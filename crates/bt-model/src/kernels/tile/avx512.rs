@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use half::bf16;
 
-use super::{COLUMNS, Kernel, Tile};
+use super::{COLUMNS, Kernel, Operands, Tile};
 
 /// f32 by f32.
 pub(crate) struct F32;
@@ -15,7 +15,7 @@ pub(crate) struct Int8;
 
 macro_rules! kernel {
     ($name:ident, $rows:ident, $features:literal, $row:ty, $column:ty, $sum:ty, $vector:ty,
-     $zero:expr, $load:expr, $broadcast:expr, $step:expr, $store:expr) => {
+     $zero:expr, $load:expr, $broadcast:expr, $step:expr, $fetch:expr, $store:expr) => {
         impl Kernel for $name {
             type Row = $row;
             type Column = $column;
@@ -25,23 +25,21 @@ macro_rules! kernel {
             #[inline]
             unsafe fn tile(
                 rows: usize,
-                groups: usize,
-                a: *const $row,
-                stride: usize,
-                b: *const $column,
+                of: Operands<$row, $column>,
+                more: bool,
                 sums: &mut Tile<$sum>,
             ) {
                 const GROUP: usize = 4 / size_of::<$row>();
                 // SAFETY: passed on from the caller; rows behind `rows` are there, filled with zeros.
                 unsafe {
                     match rows {
-                        0..=1 => $rows::<1, GROUP>(groups, a, stride, b, sums),
-                        2 => $rows::<2, GROUP>(groups, a, stride, b, sums),
-                        3..=4 => $rows::<4, GROUP>(groups, a, stride, b, sums),
-                        5..=6 => $rows::<6, GROUP>(groups, a, stride, b, sums),
-                        7..=8 => $rows::<8, GROUP>(groups, a, stride, b, sums),
-                        9..=10 => $rows::<10, GROUP>(groups, a, stride, b, sums),
-                        _ => $rows::<12, GROUP>(groups, a, stride, b, sums),
+                        0..=1 => $rows::<1, GROUP>(of, more, sums),
+                        2 => $rows::<2, GROUP>(of, more, sums),
+                        3..=4 => $rows::<4, GROUP>(of, more, sums),
+                        5..=6 => $rows::<6, GROUP>(of, more, sums),
+                        7..=8 => $rows::<8, GROUP>(of, more, sums),
+                        9..=10 => $rows::<10, GROUP>(of, more, sums),
+                        _ => $rows::<12, GROUP>(of, more, sums),
                     }
                 }
             }
@@ -49,13 +47,27 @@ macro_rules! kernel {
 
         #[target_feature(enable = $features)]
         unsafe fn $rows<const R: usize, const GROUP: usize>(
-            groups: usize,
-            a: *const $row,
-            stride: usize,
-            b: *const $column,
+            of: Operands<$row, $column>,
+            more: bool,
             sums: &mut Tile<$sum>,
         ) {
+            let Operands {
+                groups,
+                a,
+                stride,
+                b,
+                ..
+            } = of;
             let mut acc = [[$zero; 2]; R];
+            if more {
+                for (pair, sums) in acc.iter_mut().zip(sums.0.chunks_exact(COLUMNS)) {
+                    // SAFETY: `sums` has 32 sums.
+                    unsafe {
+                        pair[0] = $fetch(sums.as_ptr());
+                        pair[1] = $fetch(sums.as_ptr().add(16));
+                    }
+                }
+            }
             // Pointers of every third row: a row between is one or two strides on, which an address can say.
             let mut rows = [a; 4];
             for (i, row) in rows.iter_mut().enumerate() {
@@ -100,6 +112,7 @@ kernel!(
     |p: *const f32| _mm512_loadu_ps(p),
     |p: *const f32| _mm512_set1_ps(*p),
     |acc, x, y| _mm512_fmadd_ps(x, y, acc),
+    |p: *const f32| _mm512_loadu_ps(p),
     |p: *mut f32, sum| _mm512_storeu_ps(p, sum)
 );
 kernel!(
@@ -118,6 +131,7 @@ kernel!(
         std::mem::transmute::<__m512i, __m512bh>(x),
         std::mem::transmute::<__m512i, __m512bh>(y)
     ),
+    |p: *const f32| _mm512_loadu_ps(p),
     |p: *mut f32, sum| _mm512_storeu_ps(p, sum)
 );
 kernel!(
@@ -132,5 +146,6 @@ kernel!(
     |p: *const i8| _mm512_loadu_epi32(p.cast()),
     |p: *const u8| _mm512_set1_epi32(p.cast::<i32>().read_unaligned()),
     |acc, x, y| _mm512_dpbusd_epi32(acc, x, y),
+    |p: *const i32| _mm512_loadu_epi32(p),
     |p: *mut i32, sum| _mm512_storeu_epi32(p, sum)
 );
