@@ -47,7 +47,7 @@ libraries=$(python3 -c 'import glob,site,sys
 folders = [f for s in site.getsitepackages() + [site.getusersitepackages()] for f in sorted(glob.glob(s + "/nvidia/*/lib"))]
 print(":".join(folders + ["/usr/local/cuda/lib64"]))')
 export LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" PYTHONUNBUFFERED=1
-export HF_HUB_OFFLINE=1 TORCHINDUCTOR_CACHE_DIR="$work/inductor"
+export HF_HUB_OFFLINE=1 BT_TREE=$top TORCHINDUCTOR_CACHE_DIR="$work/inductor"
 
 # part NAME SECONDS COMMAND...: its output is NAME.log.
 part() {

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each benchmark uses its part")]
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use candle_core::{Device, Result, Tensor};
@@ -30,6 +30,19 @@ pub(crate) fn best(runs: usize, mut work: impl FnMut()) -> Duration {
 pub(crate) fn argument(flag: &str, default: &str) -> String {
     let mut arguments = std::env::args().skip_while(|argument| argument != flag);
     arguments.nth(1).unwrap_or_else(|| default.to_owned())
+}
+
+/// Peak resident memory of this process in MB, since [`forget_peak`]; Linux only.
+pub(crate) fn peak() -> Option<f64> {
+    let status = fs_err::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kb: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kb / 1e3)
+}
+
+/// Counts the peak from now on, where the system lets it.
+pub(crate) fn forget_peak() {
+    let _ = fs_err::write("/proc/self/clear_refs", "5");
 }
 
 /// Sizes of a public body.
@@ -155,7 +168,9 @@ pub(crate) fn write_random_checkpoint(folder: &Path, body: Body) -> Result<()> {
         processor.to_string(),
     )?;
     // One benchmark is a crate's, the others are the root package's.
-    let tokenizer = Path::new(env!("CARGO_MANIFEST_DIR"))
+    let built_in = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tree = std::env::var_os("BT_TREE").map_or_else(|| built_in.to_owned(), PathBuf::from);
+    let tokenizer = tree
         .ancestors()
         .map(|folder| folder.join("models/mini/tokenizer.json"))
         .find(|file| file.is_file());
@@ -164,12 +179,26 @@ pub(crate) fn write_random_checkpoint(folder: &Path, body: Body) -> Result<()> {
     Ok(())
 }
 
+/// Random weights, the same in each run, so that what was measured of them once is still known.
 #[derive(Default)]
-struct Random(HashMap<String, Tensor>);
+struct Random(HashMap<String, Tensor>, u64);
 
 impl Random {
     fn add(&mut self, name: &str, shape: &[usize]) -> Result<()> {
-        let values = Tensor::randn(0f32, 0.02, shape, &Device::Cpu)?;
+        /// Of the sum of two numbers that are uniform from -1 to 1, to 0.02.
+        const SCALE: f32 = 0.02 / 0.816_5;
+        let mut uniform = || {
+            self.1 = self
+                .1
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (self.1 >> 40) as f32 / (1 << 23) as f32 - 1.0
+        };
+        let count: usize = shape.iter().product();
+        let values: Vec<f32> = (0..count)
+            .map(|_| SCALE * (uniform() + uniform()))
+            .collect();
+        let values = Tensor::from_vec(values, shape, &Device::Cpu)?;
         self.0.insert(name.to_owned(), values);
         Ok(())
     }

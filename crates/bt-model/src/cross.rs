@@ -3,7 +3,7 @@
 //! B pairs, q own and o other tokens, D width. Source: Xu et al. 2023, section 3; transformers'
 //! `BridgeTowerModel.forward`. Both layers of a step read the inputs of that step.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
 use crate::checkpoint::weights::Scope;
@@ -61,6 +61,13 @@ pub(crate) struct CrossModal {
     image: Stream,
 }
 
+/// Whose tokens a stream holds: the few of a text, or the many of a picture.
+#[derive(Clone, Copy, PartialEq)]
+enum Side {
+    Text,
+    Image,
+}
+
 /// One side: how it starts, how bridges join it, its layers.
 #[derive(Debug)]
 struct Stream {
@@ -73,8 +80,8 @@ impl CrossModal {
     /// `at`: the body.
     pub(crate) fn load(at: &Scope<'_>, config: &Config) -> Result<Self> {
         Ok(Self {
-            text: Stream::load(at, "text", config)?,
-            image: Stream::load(at, "image", config)?,
+            text: Stream::load(at, Side::Text, config)?,
+            image: Stream::load(at, Side::Image, config)?,
         })
     }
 
@@ -122,6 +129,24 @@ impl CrossModal {
         Ok((Tensor::cat(&text, 0)?, Tensor::cat(&image, 0)?))
     }
 
+    /// How much a text looks at each token of a picture when the first layer reads it, the most that any head of any
+    /// word does: P + 1 numbers, the class token's first. Arguments as in [`CrossModal::forward`], of one pair.
+    pub(crate) fn looks(
+        &self,
+        text: &[Tensor],
+        image: &[Tensor],
+        mask: Option<&Tensor>,
+    ) -> Result<Vec<f32>> {
+        let a = self.text.first.forward(&text[0])?;
+        let b = self.image.first.forward(&image[0])?;
+        let probabilities = self.text.layers[0].attention_over(&a, &b, mask)?;
+        Ok(probabilities
+            .to_dtype(DType::F32)?
+            .flatten_to(2)?
+            .max(0)?
+            .to_vec1()?)
+    }
+
     fn through(
         &self,
         text: &[Tensor],
@@ -154,8 +179,12 @@ impl CrossModal {
 }
 
 impl Stream {
-    fn load(body: &Scope<'_>, side: &str, config: &Config) -> Result<Self> {
-        let at = |what: &str| body.at(format!("cross_modal_{side}_{what}"));
+    fn load(body: &Scope<'_>, side: Side, config: &Config) -> Result<Self> {
+        let name = match side {
+            Side::Text => "text",
+            Side::Image => "image",
+        };
+        let at = |what: &str| body.at(format!("cross_modal_{name}_{what}"));
         let width = config.hidden_size;
         Ok(Self {
             first: LayerNorm::load(&at("layernorm"), width, config.layer_norm_eps)?,
@@ -163,7 +192,7 @@ impl Stream {
                 .map(|k| Join::load(&at("link_tower").at(k), config))
                 .collect::<Result<_>>()?,
             layers: (0..config.cross_layers)
-                .map(|k| CrossLayer::load(&at("layers").at(k), width, &config.text))
+                .map(|k| CrossLayer::load(&at("layers").at(k), side, width, &config.text))
                 .collect::<Result<_>>()?,
         })
     }
@@ -228,12 +257,19 @@ struct CrossLayer {
 }
 
 impl CrossLayer {
-    fn load(at: &Scope<'_>, width: usize, text: &TextConfig) -> Result<Self> {
+    fn load(at: &Scope<'_>, side: Side, width: usize, text: &TextConfig) -> Result<Self> {
+        // Keys and values are made of the other side's tokens.
+        let many = at.clone().for_many_rows();
+        let (at, other) = match side {
+            Side::Text => (at, &many),
+            Side::Image => (&many, at),
+        };
         let (cross, own) = (at.at("crossattention"), at.at("crossattention").at("self"));
+        let other = other.at("crossattention").at("self");
         Ok(Self {
             own: SelfAttention::load(&at.at("attention"), width, text)?,
             query: Linear::load(&own.at("query"), width, width)?.narrow(),
-            key_value: Linear::load_stacked(&[own.at("key"), own.at("value")], width, width)?
+            key_value: Linear::load_stacked(&[other.at("key"), other.at("value")], width, width)?
                 .narrow(),
             output: Linear::load(&cross.at("output").at("dense"), width, width)?,
             norm: LayerNorm::load(

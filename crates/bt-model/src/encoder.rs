@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 use image::RgbImage;
+use rayon::prelude::*;
 
 use crate::batches::{Batches, MOST_AT_ONCE};
 use crate::cache;
@@ -17,6 +18,7 @@ use crate::heat::{WordHeat, word_heat};
 use crate::model::{BridgeTower, ImageStates, Need, TextStates, rows};
 use crate::pixels::{Fit, ImageProcessor, Pixels, Window};
 use crate::precision::Precision;
+use crate::rerank_speed::RerankSpeed;
 use crate::settle;
 use crate::token_batch::TokenBatch;
 use crate::tokenizer::{Tokenizer, Tokens};
@@ -121,6 +123,7 @@ pub struct Encoder {
     processor: ImageProcessor,
     calibration: Calibration,
     precision: Precision,
+    rerank_speed: RerankSpeed,
     batches: Batches,
 }
 
@@ -203,6 +206,7 @@ impl Encoder {
             processor,
             calibration,
             precision: exec.precision,
+            rerank_speed: exec.rerank_speed,
             batches: Batches::new(exec, config),
             model,
         })
@@ -221,6 +225,11 @@ impl Encoder {
     /// The precision that it computes in: never `auto`.
     pub fn precision(&self) -> Precision {
         self.precision
+    }
+
+    /// How much of a picture is read when pairs are scored.
+    pub fn rerank_speed(&self) -> RerankSpeed {
+        self.rerank_speed
     }
 
     /// The graph.
@@ -369,7 +378,7 @@ impl Encoder {
     /// `NoHead` without an ITM head.
     pub fn itm_logits(&self, text: &str, pictures: &[&PictureStates]) -> Result<Vec<[f32; 2]>> {
         let mut logits = Vec::with_capacity(pictures.len());
-        self.for_each_pooled(text, pictures, |pooled| {
+        self.for_each_pooled(text, pictures, self.rerank_speed, |pooled| {
             logits.extend(
                 rows(&self.model.itm(pooled)?)?
                     .into_iter()
@@ -416,7 +425,7 @@ impl Encoder {
     /// The pooled states of one text with each picture, in order: `[2 D]` each. Needs no head.
     pub fn pooler_outputs(&self, text: &str, pictures: &[&PictureStates]) -> Result<Vec<Vec<f32>>> {
         let mut all = Vec::with_capacity(pictures.len());
-        self.for_each_pooled(text, pictures, |pooled| {
+        self.for_each_pooled(text, pictures, RerankSpeed::Exact, |pooled| {
             all.extend(rows(pooled)?);
             Ok(())
         })?;
@@ -571,12 +580,25 @@ impl Encoder {
         &self,
         text: &str,
         pictures: &[&PictureStates],
+        speed: RerankSpeed,
         mut each: impl FnMut(&Tensor) -> Result<()>,
     ) -> Result<()> {
         let (text, _) = self.text_states(&[text])?;
+        let all = self.model.config().vision.tokens() - 1;
+        let patches = speed.patches(all);
         self.batches.each(pictures, |chunk| {
-            let parts: Vec<&ImageStates> = chunk.iter().map(|picture| &*picture.states).collect();
-            each(&self.pooled(&text, &ImageStates::stack(&parts)?)?)
+            let states = if patches < all {
+                let left = chunk
+                    .par_iter()
+                    .map(|picture| self.model.most_looked_at(&text, &picture.states, patches))
+                    .collect::<Result<Vec<_>>>()?;
+                ImageStates::stack(&left.iter().collect::<Vec<_>>())?
+            } else {
+                let parts: Vec<&ImageStates> =
+                    chunk.iter().map(|picture| &*picture.states).collect();
+                ImageStates::stack(&parts)?
+            };
+            each(&self.pooled(&text, &states)?)
         })
     }
 }

@@ -7,6 +7,7 @@ use candle_core::{DType, Device};
 use crate::error::{Error, Result};
 use crate::gpu;
 use crate::precision::Precision;
+use crate::rerank_speed::RerankSpeed;
 
 /// The device that tensors live on, and what they are made of.
 #[derive(Clone, Debug)]
@@ -15,6 +16,8 @@ pub struct Exec {
     pub device: Device,
     /// What they are made of; on a GPU never `Auto`.
     pub precision: Precision,
+    /// How much of a picture is read when pairs are scored.
+    pub rerank_speed: RerankSpeed,
     /// Why `auto` is not a GPU, until somebody was told.
     pub(crate) no_gpu: Arc<Mutex<Option<String>>>,
 }
@@ -104,6 +107,7 @@ impl Exec {
         Self {
             device,
             precision,
+            rerank_speed: RerankSpeed::Exact,
             no_gpu: Arc::default(),
         }
     }
@@ -132,6 +136,15 @@ impl Exec {
             _ => precision,
         };
         Ok(Self { precision, ..self })
+    }
+
+    /// The same with pairs scored at this speed.
+    #[must_use]
+    pub fn with_rerank_speed(self, rerank_speed: RerankSpeed) -> Self {
+        Self {
+            rerank_speed,
+            ..self
+        }
     }
 
     /// `cpu`, `cuda` or `metal`.

@@ -27,6 +27,7 @@ mod ops;
 mod pixels;
 mod precision;
 mod probe;
+mod rerank_speed;
 mod resize;
 mod settle;
 mod states;
@@ -57,6 +58,7 @@ pub use model::{BridgeTower, Fused, ImageStates, Need, TextStates};
 pub use pixels::{Fit, ImageProcessor, Pixels, Window};
 pub use precision::Precision;
 pub use probe::{Probe, Stage};
+pub use rerank_speed::RerankSpeed;
 pub use token_batch::TokenBatch;
 
 /// The vector instructions that products are made with here: `portable`, `avx2`, `avx-vnni`, `avx512`,

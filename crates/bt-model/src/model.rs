@@ -151,7 +151,10 @@ impl BridgeTower {
             .tensor("weight", &[2, width])?;
         let side = |i: usize| types.narrow(0, i.min(types.dim(0)? - 1), 1);
         let this = Self {
-            vision: VisionTower::load(&body.at("vision_model").at("visual"), &config)?,
+            vision: VisionTower::load(
+                &body.at("vision_model").at("visual").for_many_rows(),
+                &config,
+            )?,
             text_bridges: Bridges::load(
                 &body.at("cross_modal_text_transform"),
                 width,
@@ -159,7 +162,7 @@ impl BridgeTower {
                 side(0)?,
             )?,
             image_bridges: Bridges::load(
-                &body.at("cross_modal_image_transform"),
+                &body.at("cross_modal_image_transform").for_many_rows(),
                 config.vision.hidden_size,
                 &config,
                 side(1)?,
@@ -320,6 +323,34 @@ impl BridgeTower {
             probe,
         )?;
         Ok(Fused { text, image })
+    }
+
+    /// What is left of a picture where the cross-modal layers read only its class token and the `patches` patches that
+    /// a text looks at most when the first of them reads all. Both are batches of 1.
+    pub fn most_looked_at(
+        &self,
+        text: &TextStates,
+        image: &ImageStates,
+        patches: usize,
+    ) -> Result<ImageStates> {
+        let looks = self
+            .cross
+            .looks(&text.bridges, &image.bridges, text.mask.as_ref())?;
+        let mut tokens: Vec<u32> = (1u32..).take(looks.len().saturating_sub(1)).collect();
+        tokens.sort_by(|a, b| {
+            looks[*b as usize]
+                .total_cmp(&looks[*a as usize])
+                .then(a.cmp(b))
+        });
+        tokens.truncate(patches);
+        tokens.push(0);
+        tokens.sort_unstable();
+        let tokens = Tensor::new(tokens, &self.device)?;
+        let left = image.bridges.iter().map(|x| x.index_select(&tokens, 1));
+        Ok(ImageStates {
+            bridges: left.collect::<candle_core::Result<_>>()?,
+            itc_input: image.itc_input.clone(),
+        })
     }
 
     /// `[tanh(Pt text[:, 0]) ; tanh(Pi image[:, 0])]`: [B, 2 D].

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use bt_cli::{Exit, hinted};
-use bt_model::Precision;
+use bt_model::{Precision, RerankSpeed};
 use bt_server::{AuthOptions, Files, Limits, Named, Options, assist, log, serve};
 use clap::{Parser, ValueEnum};
 
@@ -165,6 +165,18 @@ pub(crate) struct Cli {
     )]
     precision: Precision,
 
+    /// How much of a picture is read to score it: exact or fast
+    ///
+    /// `fast` reads the third of a picture that the words look at most, in less than half of the time; scores move
+    /// a little.
+    #[arg(long, env = "BT_RERANK_SPEED", value_name = "SPEED", default_value_t = RerankSpeed::Exact)]
+    #[arg(
+        help_heading = "How fast, and with what",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
+    rerank_speed: RerankSpeed,
+
     /// Threads [default: all cores]
     #[arg(long, value_name = "N", value_parser = bt_cli::at_least_one)]
     #[arg(help_heading = "How fast, and with what", hide_short_help = true)]
@@ -283,6 +295,7 @@ impl Cli {
             model: self.model,
             device: self.device,
             precision: self.precision,
+            rerank_speed: self.rerank_speed,
             workers: self.workers,
             queue: self.queue,
             max_batch: self.max_batch,

@@ -189,13 +189,18 @@ fn check_albums(options: &Options) -> Result<(), Error> {
 }
 
 fn load(header: &Header, spec: Option<&str>, options: &Options) -> bt_query::Result<Models> {
-    let exec = Exec::parse(&options.device)?.with_precision(options.precision)?;
+    let exec = Exec::parse(&options.device)?
+        .with_precision(options.precision)?
+        .with_rerank_speed(options.rerank_speed);
     let spec_of = |spec: Option<&str>| spec.unwrap_or(&header.model.spec).to_owned();
     tracing::info!(model = spec_of(spec), device = exec.name(), "loading");
     Models::load(header, spec, true, &exec, &mut |event| match event {
         bt_model::Event::Warning(warning) => tracing::warn!("{warning}"),
+        bt_model::Event::Measuring(precision) => {
+            tracing::info!("measuring once what {precision} costs this checkpoint");
+        }
         bt_model::Event::Loss { precision, loss } => {
-            tracing::info!("{precision}, measured once: {loss}")
+            tracing::info!("{precision}: {loss}")
         }
         bt_model::Event::Download { file, done, total } if Some(done) == total => {
             tracing::info!(file, bytes = done, "downloaded");

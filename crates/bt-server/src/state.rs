@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bt_model::Precision;
+use bt_model::{Precision, RerankSpeed};
 
 use crate::auth::{self, AuthOptions, Keys};
 use crate::engine::Engine;
@@ -60,6 +60,8 @@ pub struct Options {
     pub device: String,
     /// With which numbers.
     pub precision: Precision,
+    /// How much of a picture is read to score it.
+    pub rerank_speed: RerankSpeed,
     /// Requests that are worked on at a time.
     pub workers: usize,
     /// Requests that may wait for one of them.
@@ -93,6 +95,7 @@ impl Options {
             model: None,
             device: "auto".to_owned(),
             precision: Precision::Auto,
+            rerank_speed: RerankSpeed::Exact,
             workers: 32,
             queue: 256,
             max_batch: 32,

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use bt_cli::{Exit, Progress, text};
-use bt_model::{Encoder, Exec, Fit, ModelChoice, Precision, RankBy};
+use bt_model::{Encoder, Exec, Fit, ModelChoice, Precision, RankBy, RerankSpeed};
 use bt_query::eval::{
     self, Calibrated, Direction, Measured, Pairs, PaperDirection, Recall, Selection, Step,
 };
@@ -71,6 +71,16 @@ struct Cli {
         hide_env_values = true
     )]
     precision: Precision,
+
+    /// How much of a picture is read to score it: exact or fast
+    #[arg(
+        long,
+        env = "BT_RERANK_SPEED",
+        value_name = "SPEED",
+        default_value_t = RerankSpeed::Exact,
+        hide_env_values = true
+    )]
+    rerank_speed: RerankSpeed,
 
     /// Candidates that ITM looks at; 0 is off [default: 20; for the paper's protocol 128, and 256 for
     /// more than 1,000 pictures]
@@ -250,10 +260,15 @@ impl Cli {
         };
         let encoder = Encoder::load(
             &choice,
-            &Exec::parse(&self.device)?.with_precision(self.precision)?,
+            &Exec::parse(&self.device)?
+                .with_precision(self.precision)?
+                .with_rerank_speed(self.rerank_speed),
             &mut |event| match event {
+                bt_model::Event::Measuring(precision) if !self.quiet => {
+                    anstream::eprintln!("measuring once what {precision} costs this checkpoint");
+                }
                 bt_model::Event::Loss { precision, loss } if !self.quiet => {
-                    anstream::eprintln!("{precision}, measured once: {loss}");
+                    anstream::eprintln!("{precision}: {loss}");
                 }
                 bt_model::Event::Warning(warning) if !self.quiet => {
                     bar.0.line(&format!("warning: {warning}"));
