@@ -9,6 +9,8 @@ mod math;
 pub(crate) mod out;
 pub(crate) mod pack;
 pub(crate) mod product;
+#[cfg(test)]
+mod profile;
 pub(crate) mod rows;
 mod scratch;
 pub(crate) mod tile;
