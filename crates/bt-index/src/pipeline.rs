@@ -43,7 +43,7 @@ use crate::model::LazyModel;
 use crate::outcome::{FileError, Outcome};
 use crate::walk::Step;
 
-/// What a decoder may take before its picture counts as large: enough for 24 megapixels.
+/// What a decoder may take before its picture counts as large: enough for JPEGs of 24 megapixels.
 const ORDINARY_DECODE: u64 = 160 << 20;
 /// A file of ordinary size.
 const ORDINARY_FILE: u64 = 32 << 20;

@@ -35,13 +35,20 @@ fn exact(bytes: &[u8], limits: &Limits, enough: Option<u32>) -> Result<Decoded> 
     decoder.read_info().map_err(Error::broken)?;
     let info = decoder.info().ok_or_else(|| Error::broken("no header"))?;
     let full = (u32::from(info.width), u32::from(info.height));
-    // Coefficients of progressive files and planes of the others, the pixels, and the result.
-    let samples = info.pixel_format.pixel_bytes() as u64;
-    limits.check(full, 3 * samples + samples + 3, bytes, Format::Jpeg)?;
-    if let Some(enough) = enough {
-        let (width, height) = at_least(full, enough);
-        decoder.scale(width, height).map_err(Error::broken)?;
-    }
+    let scaled = match enough {
+        Some(enough) => {
+            let (width, height) = at_least(full, enough);
+            let (width, height) = decoder.scale(width, height).map_err(Error::broken)?;
+            (u32::from(width), u32::from(height))
+        }
+        None => full,
+    };
+    limits.check_bytes(
+        full,
+        held(info.pixel_format, full, scaled),
+        bytes,
+        Format::Jpeg,
+    )?;
     let levels = decoder.decode().map_err(Error::broken)?;
     let info = decoder.info().ok_or_else(|| Error::broken("no header"))?;
     let size = (u32::from(info.width), u32::from(info.height));
@@ -62,6 +69,14 @@ fn exact(bytes: &[u8], limits: &Limits, enough: Option<u32>) -> Result<Decoded> 
         full: Some(full),
         damaged: None,
     })
+}
+
+/// Bytes at the peak: coefficients of the whole picture, which those in several scans keep, and of which the others
+/// have as many as wait for a thread; planes, pixels and the result in the size that is made of them.
+fn held(format: PixelFormat, full: (u32, u32), scaled: (u32, u32)) -> u64 {
+    let pixels = |(width, height): (u32, u32)| u64::from(width) * u64::from(height);
+    let samples = format.pixel_bytes() as u64;
+    2 * samples * pixels(full) + (2 * samples + 3) * pixels(scaled)
 }
 
 /// Twice what the caller needs, so that his own filter still decides how the result looks.
@@ -139,4 +154,25 @@ fn from_four(
             .flat_map(|pixel| to_rgb(*pixel))
             .collect(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What bt-index lets a picture of ordinary size take; one that asks for more is decoded alone.
+    #[test]
+    fn photographs_that_are_scaled_are_no_large_pictures() {
+        const ORDINARY: u64 = 160 << 20;
+        for full in [(4000, 3000), (6000, 4000)] {
+            let scaled = at_least(full, 288);
+            assert!(scaled.0 < 2000);
+            // Decoding stops at an eighth at the earliest; a quarter is twice what is wanted or less.
+            let quarter = (full.0 / 4, full.1 / 4);
+            assert!(
+                held(PixelFormat::RGB24, full, quarter) < ORDINARY,
+                "{full:?}"
+            );
+        }
+    }
 }

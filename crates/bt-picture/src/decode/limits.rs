@@ -26,8 +26,20 @@ impl Limits {
     /// random bits. `bytes_a_pixel`: what decoding holds at its peak.
     pub(super) fn check(
         &self,
-        (width, height): (u32, u32),
+        size: (u32, u32),
         bytes_a_pixel: u64,
+        file: &[u8],
+        format: Format,
+    ) -> Result<()> {
+        let pixels = u64::from(size.0) * u64::from(size.1);
+        self.check_bytes(size, pixels.saturating_mul(bytes_a_pixel), file, format)
+    }
+
+    /// The same where what is held is not a number of bytes a pixel. `held`: bytes at the peak.
+    pub(super) fn check_bytes(
+        &self,
+        (width, height): (u32, u32),
+        held: u64,
         file: &[u8],
         format: Format,
     ) -> Result<()> {
@@ -41,7 +53,7 @@ impl Limits {
                 self.max_pixels
             )));
         }
-        if pixels.saturating_mul(bytes_a_pixel) > self.max_bytes {
+        if held > self.max_bytes {
             return Err(Error::TooLarge(format!(
                 "{width} x {height} takes more than {} bytes to decode",
                 self.max_bytes
