@@ -1,7 +1,8 @@
 // One picture and many: opening, similar, why, download; selecting and taking along; keyboard alone.
 
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
+import { copyFile, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { pictures, SAMPLES, shoot, startBrowser, startServer, type, visit } from "./harness.js";
@@ -182,3 +183,32 @@ test("everything can be done with the keyboard alone", () =>
     await page.keyboard.press("Escape"); // the search
     await page.waitForURL(`${server.url}/`);
   }));
+
+test("whoever may write puts a picture into the album from the page", async () => {
+  const album = await mkdtemp(join(tmpdir(), "bt-web-album-"));
+  const token = "a-token-of-a-test-that-may-write";
+  for (const name of ["pets/IMG_0081.webp", "pets/IMG_0082.jpg"]) {
+    await copyFile(join(SAMPLES, name), join(album, name.split("/").pop()));
+  }
+  const own = await startServer({ album, env: { BT_TOKEN: token }, flags: () => ["--album", album] });
+  const files = async () => (await readdir(album, { recursive: true })).filter((name) => /\.(jpg|webp)$/.test(name));
+  try {
+    await visit(browser, own, "/", async (page) => {
+      await page.locator("#login input[type=password]").fill(token);
+      await page.keyboard.press("Enter");
+      assert.equal((await pictures(page)).length, 2);
+      await page.setInputFiles("#file", join(SAMPLES, "home/IMG_0012.jpg"));
+      await page.locator("button.add").click();
+      await page.waitForURL(/open=/);
+      await page.locator("#stage .large.there").waitFor();
+      await shoot(page, "added");
+      assert.equal((await files()).length, 3);
+      await page.goto(`${own.url}/?q=a+cat+on+a+couch`);
+      const [first] = await pictures(page);
+      assert.ok((await files()).some((name) => name.endsWith(first)) && !/^IMG_008/.test(first), first);
+    }, { expected: (text) => text.includes("401") });
+  } finally {
+    await own.close();
+    await rm(album, { recursive: true, force: true });
+  }
+});
