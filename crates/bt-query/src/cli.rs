@@ -236,8 +236,8 @@ pub(crate) struct Cli {
 
     /// How much of a picture is read to score it: exact or fast
     ///
-    /// `fast` reads the third of a picture that the words look at most, in less than half of the time; scores move
-    /// a little.
+    /// `fast` reads the third of a picture that the words look at most, in about half of the time; scores move a
+    /// little.
     #[arg(long, env = "BT_RERANK_SPEED", value_name = "SPEED", default_value_t = RerankSpeed::Exact)]
     #[arg(
         help_heading = "How fast, and with what",

@@ -23,6 +23,9 @@ const ROWS_NEAR: usize = 1 << 20;
 /// near to make a panel worth fetching.
 const ROW_NEAR: usize = 4608;
 
+/// Parts of rows begin at multiples of so many groups, which the steps of all kernels fit into.
+const STEPS: usize = 48;
+
 /// Rows are shared out in multiples of this, which every kernel's tiles fit into.
 const BLOCK: usize = 96;
 
@@ -89,6 +92,8 @@ pub(crate) fn multiply(rows: &Rows, weights: &Packed, follow: Follow<'_>, out: O
             .is_none_or(|x| x.len() == out.rows * out.columns),
         "residual"
     );
+    // Of nothing there would be no last part, after which results are written.
+    assert!(weights.groups() > 0, "no inputs");
     let task = Task {
         rows,
         weights,
@@ -182,9 +187,7 @@ impl Task<'_> {
     {
         let depth = self.weights.groups();
         let parts = (depth * K::ROW_GROUP * size_of::<K::Row>()).div_ceil(ROW_NEAR);
-        let part = depth
-            .div_ceil(parts)
-            .next_multiple_of(K::GROUPS_NEAR.min(48));
+        let part = depth.div_ceil(parts).next_multiple_of(STEPS);
         let tiles = rows.len().div_ceil(K::ROWS);
         // Sums of all panels where they go on with the next part of the rows, else of the panel at hand.
         let kept = if part < depth { panels.len() } else { 1 };
