@@ -158,7 +158,8 @@ impl Encoder {
     ) -> Result<Self> {
         let (id, model) = if exec.precision == Precision::Int8 {
             let id = checkpoint.identity(fit)?;
-            let kept = cache::folder(&id).map(|folder| folder.join("int8.weights"));
+            let kept = cache::folder(&id)
+                .map(|folder| folder.join(format!("{}.weights", exec.precision.format().name())));
             let model = BridgeTower::load_kept(checkpoint, exec, kept.as_deref(), on)?;
             (id, model)
         } else {

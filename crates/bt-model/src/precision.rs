@@ -5,6 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
+use crate::kernels::Level;
+use crate::kernels::pack::Format;
 
 /// How numbers are held while a model computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -17,13 +19,23 @@ pub enum Precision {
     F32,
     /// 16-bit floating point with the range of f32: weights and activations; sums stay f32.
     Bf16,
-    /// 8-bit integers in linear layers; all else is f32. On the processor only.
+    /// 8-bit integers in linear layers; all else is f32. On the processor only; one that has AVX2 and no dot product
+    /// of bytes uses seven of the bits.
     Int8,
 }
 
 impl Precision {
     /// All of them, `auto` first.
     pub const ALL: [Self; 4] = [Self::Auto, Self::F32, Self::Bf16, Self::Int8];
+
+    /// What weights become on this processor.
+    pub(crate) fn format(self) -> Format {
+        match self {
+            Self::Int8 => Format::bytes(Level::best()),
+            Self::Bf16 => Format::Bf16,
+            Self::Auto | Self::F32 => Format::F32,
+        }
+    }
 }
 
 impl fmt::Display for Precision {

@@ -53,6 +53,8 @@ pub(crate) fn load(
         Precision::Auto if Level::best() >= Level::Avx512Bf16 => {
             vec![Precision::Int8, Precision::Bf16]
         }
+        // Without dot products of bytes f32 is as fast.
+        Precision::Auto if Level::best() <= Level::Neon => Vec::new(),
         Precision::Auto => vec![Precision::Int8],
         one => vec![one],
     };
@@ -64,7 +66,9 @@ pub(crate) fn load(
     let mut exact = None;
     for precision in choices {
         let fast = Encoder::in_precision(checkpoint, fit, &with(precision), on)?;
-        let loss = match known.losses.get(&precision.to_string()) {
+        // The same precision costs more where the processor has fewer bits for it.
+        let name = precision.format().name();
+        let loss = match known.losses.get(name) {
             Some(loss) => *loss,
             None => {
                 on(Event::Measuring(precision));
@@ -79,7 +83,7 @@ pub(crate) fn load(
                 let Some(exact) = &exact else { continue };
                 let loss = loss::measure(exact, &fast)?;
                 on(Event::Loss { precision, loss });
-                known.losses.insert(precision.to_string(), loss);
+                known.losses.insert(name.to_owned(), loss);
                 write(place.as_ref(), &known);
                 loss
             }

@@ -112,11 +112,7 @@ impl Prepared {
             sum: self.numbers(linear.sum)?,
         };
         let panels = weight.panels() * crate::kernels::tile::COLUMNS;
-        let quantised = if self.format == Format::Int8 {
-            panels
-        } else {
-            0
-        };
+        let quantised = self.format.codes().map_or(0, |_| panels);
         let fits = (linear.outputs, linear.inputs) == (outputs, inputs)
             && weight.lines.bytes().len() == panels * weight.groups() * 4
             && (weight.scale.len(), weight.sum.len()) == (quantised, quantised);
@@ -287,7 +283,7 @@ mod tests {
     fn what_was_put_is_found_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/b.weights");
-        for format in [Format::Bf16, Format::Int8] {
+        for format in [Format::Bf16, Format::Int8, Format::Int7] {
             let weight = packed(format);
             let bias = vec![1.5; 96];
             let table: Vec<f32> = (0..30).map(|i| i as f32).collect();
@@ -295,7 +291,7 @@ mod tests {
             file.linear("x".to_owned(), &weight, Some(&bias));
             file.linear("y".to_owned(), &weight, None);
             file.table("t".to_owned(), &table, 10, 3);
-            assert!(!path.exists() || format == Format::Int8);
+            assert!(!path.exists() || format != Format::Bf16);
             file.finish();
 
             let file = Prepared::open(&path, format).unwrap();

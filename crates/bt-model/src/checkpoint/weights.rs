@@ -16,7 +16,6 @@ use crate::error::{Error, Result};
 use crate::exec::Exec;
 use crate::kernels::pack::{Format, Packed};
 use crate::kernels::{Level, Lines};
-use crate::precision::Precision;
 
 /// Where the weights are.
 #[derive(Clone, Debug)]
@@ -102,19 +101,11 @@ impl Weights {
 
     /// Takes layers from the file at `path` where it is whole, else writes that file from what is loaded.
     pub(crate) fn kept_at(mut self, path: &Path) -> Self {
-        self.prepared = Prepared::open(path, self.format());
+        self.prepared = Prepared::open(path, self.exec.precision.format());
         if self.prepared.is_none() {
             self.preparing = RefCell::new(Preparing::begin(path));
         }
         self
-    }
-
-    fn format(&self) -> Format {
-        match self.exec.precision {
-            Precision::Int8 => Format::Int8,
-            Precision::Bf16 => Format::Bf16,
-            _ => Format::F32,
-        }
     }
 
     /// Names and shapes as they stand in the file.
@@ -132,7 +123,7 @@ impl Weights {
         Scope {
             weights: self,
             path: self.prefix.to_owned(),
-            format: self.format(),
+            format: self.exec.precision.format(),
             kind: self.exec.body_type(),
         }
     }
@@ -150,7 +141,7 @@ impl Weights {
     /// A head as large as a part of the body, and treated like one.
     pub(crate) fn large_head(&self, name: &str) -> Scope<'_> {
         Scope {
-            format: self.format(),
+            format: self.exec.precision.format(),
             ..self.head(name)
         }
     }
@@ -317,7 +308,7 @@ impl Scope<'_> {
         inputs: usize,
     ) -> Option<PreparedLinear> {
         let prepared = self.weights.prepared.as_ref()?;
-        if self.format != self.weights.format() {
+        if self.format != self.weights.exec.precision.format() {
             return None;
         }
         prepared.linear(&format!("{}{name} {count}", self.path), outputs, inputs)
@@ -326,7 +317,7 @@ impl Scope<'_> {
     /// Keeps a layer for the next load.
     pub(crate) fn keep(&self, name: &str, count: usize, weight: &Packed, bias: Option<&[f32]>) {
         if let Some(preparing) = &mut *self.weights.preparing.borrow_mut()
-            && self.format == self.weights.format()
+            && self.format == self.weights.exec.precision.format()
         {
             preparing.linear(format!("{}{name} {count}", self.path), weight, bias);
         }

@@ -8,6 +8,10 @@ use std::sync::OnceLock;
 pub(crate) enum Level {
     /// Whatever the compiler makes of plain Rust for the oldest processor of the kind.
     Portable,
+    /// 64-bit ARM.
+    Neon,
+    /// The same with 8-bit dot products.
+    NeonDot,
     /// AVX2 and FMA.
     Avx2,
     /// AVX2 with 8-bit dot products.
@@ -24,8 +28,10 @@ pub(crate) enum Level {
 const VARIABLE: &str = "BT_CPU";
 
 impl Level {
-    const NAMES: [(&'static str, Self); 6] = [
+    const NAMES: [(&'static str, Self); 8] = [
         ("portable", Self::Portable),
+        ("neon", Self::Neon),
+        ("neon-dot", Self::NeonDot),
         ("avx2", Self::Avx2),
         ("avx-vnni", Self::AvxVnni),
         ("avx512", Self::Avx512),
@@ -58,20 +64,30 @@ impl Level {
             .collect()
     }
 
-    /// `portable`, `avx2`, `avx-vnni`, `avx512`, `avx512-bf16` or `amx`.
+    /// `portable`, `neon`, `neon-dot`, `avx2`, `avx-vnni`, `avx512`, `avx512-bf16` or `amx`.
     pub(crate) fn name(self) -> &'static str {
         Self::NAMES[self as usize].0
     }
 
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     fn is_there(self) -> bool {
         self == Self::Portable
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    fn is_there(self) -> bool {
+        match self {
+            Self::Portable | Self::Neon => true,
+            Self::NeonDot => std::arch::is_aarch64_feature_detected!("dotprod"),
+            _ => false,
+        }
     }
 
     #[cfg(target_arch = "x86_64")]
     fn is_there(self) -> bool {
         match self {
             Self::Portable => true,
+            Self::Neon | Self::NeonDot => false,
             Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             Self::AvxVnni => Self::Avx2.is_there() && is_x86_feature_detected!("avxvnni"),
             Self::Avx512 => {
@@ -117,7 +133,9 @@ macro_rules! vectorised {
                 // SAFETY: a level beyond `Portable` comes from `best` or `available`, which have asked.
                 unsafe {
                     match level {
-                        Level::Portable => plain::<{ $crate::kernels::FMA }>($($argument),*),
+                        Level::Portable | Level::Neon | Level::NeonDot => {
+                            plain::<{ $crate::kernels::FMA }>($($argument),*)
+                        }
                         Level::Avx2 | Level::AvxVnni => avx2($($argument),*),
                         Level::Avx512 | Level::Avx512Bf16 | Level::Amx => avx512($($argument),*),
                     }

@@ -22,6 +22,15 @@ pub(crate) enum Format {
     /// 8-bit integers, a scale an output for weights and a scale and a zero a row for what they are multiplied
     /// with, summed in i32.
     Int8,
+    /// The same with codes of seven bits, so that four products fit into the 16 bits in which AVX2 adds them.
+    Int7,
+}
+
+/// The largest codes of numbers in bytes. Rows have codes from zero on, weights of both signs.
+#[derive(Clone, Copy)]
+pub(crate) struct Largest {
+    pub(crate) row: u8,
+    pub(crate) weight: i8,
 }
 
 impl Format {
@@ -34,9 +43,43 @@ impl Format {
         }
     }
 
+    /// `f32`, `split`, `bf16`, `int8` or `int7`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Split => "split",
+            Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+            Self::Int7 => "int7",
+        }
+    }
+
+    /// The form of 8-bit integers that is fast.
+    pub(crate) fn bytes(level: Level) -> Self {
+        match level {
+            Level::Avx2 => Self::Int7,
+            _ => Self::Int8,
+        }
+    }
+
+    /// For numbers in bytes.
+    pub(crate) fn codes(self) -> Option<Largest> {
+        match self {
+            Self::Int8 => Some(Largest {
+                row: 255,
+                weight: 127,
+            }),
+            Self::Int7 => Some(Largest {
+                row: 127,
+                weight: 64,
+            }),
+            _ => None,
+        }
+    }
+
     /// Whether less is kept of a number than f32 knows.
     pub(crate) fn is_short(self) -> bool {
-        matches!(self, Self::Bf16 | Self::Int8)
+        matches!(self, Self::Bf16 | Self::Int8 | Self::Int7)
     }
 
     /// Elements of a group, which is four bytes.
@@ -44,7 +87,7 @@ impl Format {
         match self {
             Self::F32 => 1,
             Self::Split | Self::Bf16 => 2,
-            Self::Int8 => 4,
+            Self::Int8 | Self::Int7 => 4,
         }
     }
 
@@ -53,7 +96,7 @@ impl Format {
         match self {
             Self::F32 => inputs,
             Self::Split => inputs.div_ceil(LINE_OF_BF16).max(1) * PARTS * 16,
-            Self::Bf16 | Self::Int8 => inputs.div_ceil(16 * self.group()).max(1) * 16,
+            Self::Bf16 | Self::Int8 | Self::Int7 => inputs.div_ceil(16 * self.group()).max(1) * 16,
         }
     }
 }
@@ -88,16 +131,12 @@ impl Packed {
     pub(crate) fn from_rows(format: Format, weight: Matrix<'_>, on: On) -> Self {
         let (outputs, inputs) = (weight.rows, weight.columns);
         assert!(
-            format != Format::Int8 || inputs <= MOST_INPUTS,
+            format.codes().is_none() || inputs <= MOST_INPUTS,
             "{inputs} inputs"
         );
         let mut packed = Self::empty(format, outputs, inputs);
         let (groups, panels) = (packed.groups(), packed.panels());
-        let quantised = if format == Format::Int8 {
-            panels * COLUMNS
-        } else {
-            0
-        };
+        let quantised = format.codes().map_or(0, |_| panels * COLUMNS);
         packed.scale = vec![0.0; quantised];
         packed.sum = vec![0; quantised];
         let fill = |panel: usize, out: &mut [u32], scale: &mut [f32], sum: &mut [i32]| {
@@ -114,9 +153,10 @@ impl Packed {
                         let codes: &mut [bf16] = bytemuck::cast_slice_mut(&mut codes);
                         narrow(weight.level, &line, &mut codes[..inputs]);
                     }
-                    Format::Int8 => {
+                    Format::Int8 | Format::Int7 => {
+                        let most = format.codes().map_or(0, |codes| codes.weight);
                         let codes: &mut [i8] = bytemuck::cast_slice_mut(&mut codes);
-                        (scale[column], sum[column]) = quantise(&line, codes);
+                        (scale[column], sum[column]) = quantise(&line, most, codes);
                     }
                 }
                 for (code, group) in codes.iter().zip(out.as_chunks_mut::<COLUMNS>().0) {
@@ -126,8 +166,8 @@ impl Packed {
         };
         let size = (groups * COLUMNS).max(1);
         let out = &mut packed.lines.of_mut::<u32>()[..panels * groups * COLUMNS];
-        match (on, format) {
-            (On::ThisThread, Format::Int8) => out
+        match (on, quantised > 0) {
+            (On::ThisThread, true) => out
                 .chunks_mut(size)
                 .zip(packed.scale.chunks_mut(COLUMNS))
                 .zip(packed.sum.chunks_mut(COLUMNS))
@@ -137,7 +177,7 @@ impl Packed {
                 .chunks_mut(size)
                 .enumerate()
                 .for_each(|(panel, out)| fill(panel, out, &mut [], &mut [])),
-            (On::ThePool, Format::Int8) => out
+            (On::ThePool, true) => out
                 .par_chunks_mut(size)
                 .zip(packed.scale.par_chunks_mut(COLUMNS))
                 .zip(packed.sum.par_chunks_mut(COLUMNS))
@@ -156,7 +196,7 @@ impl Packed {
     /// # Panics
     /// For 8 bits, in which a column has one scale: nothing needs it.
     pub(crate) fn from_columns(format: Format, matrix: Matrix<'_>) -> Self {
-        assert_ne!(format, Format::Int8, "columns are not quantised");
+        assert!(format.codes().is_none(), "columns are not quantised");
         let (inputs, outputs) = (matrix.rows, matrix.columns);
         let mut packed = Self::empty(format, outputs, inputs);
         let (groups, panels) = (packed.groups(), packed.panels());
@@ -229,11 +269,12 @@ impl Packed {
     }
 }
 
-/// Codes -127 to 127, what they are multiplied with, and their sum.
-fn quantise(line: &[f32], codes: &mut [i8]) -> (f32, i32) {
+/// Codes from `-most` to `most`, what they are multiplied with, and their sum.
+fn quantise(line: &[f32], most: i8, codes: &mut [i8]) -> (f32, i32) {
+    let last = f32::from(most);
     let most = line.iter().fold(0f32, |most, x| most.max(x.abs()));
     let (scale, inverse) = if most > 0.0 {
-        (most / 127.0, 127.0 / most)
+        (most / last, last / most)
     } else {
         (0.0, 0.0)
     };

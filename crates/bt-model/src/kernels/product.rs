@@ -8,6 +8,8 @@ use super::out::{Number, Out, Pointer, filled};
 use super::pack::{Format, Packed};
 use super::rows::{Codes, Rows, rounded};
 use super::scratch::Scratch;
+#[cfg(target_arch = "aarch64")]
+use super::tile::neon;
 use super::tile::{COLUMNS, Kernel, Operands, Tile, portable};
 #[cfg(target_arch = "x86_64")]
 use super::tile::{amx, avx2, avx512};
@@ -117,17 +119,23 @@ pub(crate) fn multiply(rows: &Rows, weights: &Packed, follow: Follow<'_>, out: O
         #[cfg(target_arch = "x86_64")]
         (Format::Bf16, Level::Amx) => task.share::<amx::Bf16>(),
         #[cfg(target_arch = "x86_64")]
-        (Format::Int8, Level::Avx2) => task.share::<avx2::Int8>(),
+        (Format::Int7, Level::Avx2) => task.share::<avx2::Int7>(),
         #[cfg(target_arch = "x86_64")]
-        (Format::Int8, Level::AvxVnni) => task.share::<avx2::Int8Vnni>(),
+        (Format::Int8 | Format::Int7, Level::AvxVnni) => task.share::<avx2::Int8Vnni>(),
         #[cfg(target_arch = "x86_64")]
-        (Format::Int8, Level::Avx512 | Level::Avx512Bf16) => task.share::<avx512::Int8>(),
+        (Format::Int8 | Format::Int7, Level::Avx512 | Level::Avx512Bf16) => {
+            task.share::<avx512::Int8>()
+        }
         #[cfg(target_arch = "x86_64")]
-        (Format::Int8, Level::Amx) => task.share::<amx::Int8>(),
+        (Format::Int8 | Format::Int7, Level::Amx) => task.share::<amx::Int8>(),
+        #[cfg(target_arch = "aarch64")]
+        (Format::F32, Level::Neon | Level::NeonDot) => task.share::<neon::F32>(),
+        #[cfg(target_arch = "aarch64")]
+        (Format::Int8 | Format::Int7, Level::NeonDot) => task.share::<neon::Int8>(),
         (Format::F32, _) => task.share::<portable::F32>(),
         (Format::Split, _) => task.share::<portable::Split>(),
         (Format::Bf16, _) => task.share::<portable::Bf16>(),
-        (Format::Int8, _) => task.share::<portable::Int8>(),
+        (Format::Int8 | Format::Int7, _) => task.share::<portable::Int8>(),
     }
 }
 
@@ -502,6 +510,14 @@ mod tests {
         )
     }
 
+    const FORMATS: [Format; 5] = [
+        Format::F32,
+        Format::Split,
+        Format::Bf16,
+        Format::Int8,
+        Format::Int7,
+    ];
+
     const SHAPES: [(usize, usize, usize); 9] = [
         (1, 1, 1),
         (3, 5, 2),
@@ -519,14 +535,14 @@ mod tests {
     fn every_level_gives_what_the_portable_one_gives() {
         for (count, inputs, outputs) in SHAPES {
             let (x, w) = (numbers(count * inputs, 1), numbers(outputs * inputs, 2));
-            for format in [Format::F32, Format::Split, Format::Bf16, Format::Int8] {
+            for format in FORMATS {
                 let expected = run(format, Level::Portable, &x, &w, (inputs, outputs));
                 for level in Level::available() {
                     let got = run(format, level, &x, &w, (inputs, outputs));
                     for (i, (got, expected)) in got.iter().zip(&expected).enumerate() {
                         // Sums of 8-bit products are exact; those of floating point are in another order.
                         let off = match format {
-                            Format::Int8 => 0.0,
+                            Format::Int8 | Format::Int7 => 0.0,
                             _ => 2e-5 * (inputs as f32 / 300.0).max(1.0),
                         };
                         assert!(
@@ -556,6 +572,7 @@ mod tests {
                 (Format::Split, 3e-6),
                 (Format::Bf16, 5e-3),
                 (Format::Int8, 8e-3),
+                (Format::Int7, 16e-3),
             ] {
                 let got = run(format, Level::best(), &x, &w, (inputs, outputs));
                 let scale = (inputs as f64).sqrt();
@@ -585,14 +602,12 @@ mod tests {
         let others = run(Format::F32, Level::Portable, &with([0.0; 3]), &w, shape);
         let size = (others.iter().map(|x| x * x).sum::<f32>() / others.len() as f32).sqrt();
         for level in Level::available() {
-            let got = run(Format::Int8, level, &x, &w, (inputs, outputs));
-            let off = got
-                .iter()
-                .zip(&exact)
-                .map(|(a, b)| (a - b).powi(2))
-                .sum::<f32>();
-            let off = (off / got.len() as f32).sqrt() / size;
-            assert!(off < 0.05, "{level:?}: {off}");
+            for (format, bound) in [(Format::Int8, 0.05), (Format::Int7, 0.1)] {
+                let got = run(format, level, &x, &w, shape);
+                let squares = got.iter().zip(&exact).map(|(a, b)| (a - b).powi(2));
+                let off = (squares.sum::<f32>() / got.len() as f32).sqrt() / size;
+                assert!(off < bound, "{format:?} {level:?}: {off}");
+            }
         }
     }
 
@@ -605,10 +620,12 @@ mod tests {
             .map(|i| if i / inputs % 2 == 0 { 1.0 } else { -1.0 })
             .collect();
         for level in Level::available() {
-            let y = run(Format::Int8, level, &x, &w, (inputs, 40));
-            for (i, y) in y.iter().enumerate() {
-                let expected = if i % 40 % 2 == 0 { 256.0 } else { -256.0 };
-                assert!((y - expected).abs() < 0.01, "{level:?}: {y}");
+            for format in [Format::Int8, Format::Int7] {
+                let y = run(format, level, &x, &w, (inputs, 40));
+                for (i, y) in y.iter().enumerate() {
+                    let expected = if i % 40 % 2 == 0 { 256.0 } else { -256.0 };
+                    assert!((y - expected).abs() < 0.01, "{format:?} {level:?}: {y}");
+                }
             }
         }
     }
@@ -692,7 +709,7 @@ mod tests {
         let mut x = numbers(3 * 64, 11);
         x[70] = f32::NAN;
         let w = numbers(32 * 64, 12);
-        for format in [Format::F32, Format::Split, Format::Bf16, Format::Int8] {
+        for format in FORMATS {
             for level in Level::available() {
                 let y = run(format, level, &x, &w, (64, 32));
                 assert!(y[..32].iter().chain(&y[64..]).all(|y| y.is_finite()));

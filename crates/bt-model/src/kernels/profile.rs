@@ -37,7 +37,7 @@ fn where_the_time_goes() {
     for format in [
         Format::exact_for_many(Level::best()),
         Format::Bf16,
-        Format::Int8,
+        Format::bytes(Level::best()),
     ] {
         let tower = Tower::new(format);
         let mut best = (f64::MAX, Vec::new());

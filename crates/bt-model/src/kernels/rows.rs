@@ -119,9 +119,10 @@ enum Kept {
     Bf16,
     /// Three bf16, a line of first parts, one of second, one of third.
     Split,
+    /// Codes in bytes.
     U8,
-    /// Bytes in 16 bits.
-    I16,
+    /// The same less 128, where products are of signed bytes.
+    I8,
 }
 
 impl Kept {
@@ -131,16 +132,16 @@ impl Kept {
             (Format::Split, _) => Self::Split,
             (Format::Bf16, Level::Avx2 | Level::AvxVnni | Level::Avx512) => Self::RoundedF32,
             (Format::Bf16, _) => Self::Bf16,
-            (Format::Int8, Level::Avx2) => Self::I16,
-            (Format::Int8, _) => Self::U8,
+            (Format::Int8 | Format::Int7, Level::NeonDot) => Self::I8,
+            (Format::Int8 | Format::Int7, _) => Self::U8,
         }
     }
 
     fn bytes(self) -> usize {
         match self {
             Self::F32 | Self::RoundedF32 => 4,
-            Self::Bf16 | Self::Split | Self::I16 => 2,
-            Self::U8 => 1,
+            Self::Bf16 | Self::Split => 2,
+            Self::U8 | Self::I8 => 1,
         }
     }
 }
@@ -181,7 +182,8 @@ impl Rows {
         let stride = row_bytes / kept.bytes();
         let padded = rows.next_multiple_of(ROWS);
         let mut lines = Scratch::of::<u8>(padded * row_bytes);
-        let quantised = if format == Format::Int8 { rows } else { 0 };
+        let most = format.codes().map(|codes| f32::from(codes.row));
+        let quantised = most.map_or(0, |_| rows);
         let mut codes = vec![Codes::default(); quantised];
         let written = if tiled { padded } else { rows };
         let bytes = &mut lines.of_mut::<u8>()[..written * row_bytes];
@@ -222,10 +224,13 @@ impl Rows {
                 }
                 Kept::Bf16 => narrow(level, line, &mut bytemuck::cast_slice_mut(out)[..inputs]),
                 Kept::Split => split(level, line, &mut bytemuck::cast_slice_mut(out)[..width]),
-                Kept::U8 => codes[0] = quantise(level, line, &mut out[..inputs]),
-                Kept::I16 => {
-                    let out = &mut bytemuck::cast_slice_mut(out)[..inputs];
-                    codes[0] = quantise_wide(level, line, out);
+                Kept::U8 | Kept::I8 => {
+                    let out = &mut out[..inputs];
+                    codes[0] = quantise(level, line, most.unwrap_or_default(), out);
+                    if kept == Kept::I8 {
+                        out.iter_mut().for_each(|code| *code ^= 0x80);
+                        codes[0].zero -= 128;
+                    }
                 }
             }
         };
@@ -365,32 +370,21 @@ vectorised! {
 }
 
 vectorised! {
-    /// Codes 0 to 255 that span zero and the row but for its outliers, which become 0 in `line`. What is not
+    /// Codes 0 to `most` that span zero and the row but for its outliers, which become 0 in `line`. What is not
     /// finite becomes a scale that is no number, and so a sum that is none.
-    fn quantise(line: &mut [f32], out: &mut [u8]) -> Codes {
-        let (codes, inverse) = range(line);
+    fn quantise(line: &mut [f32], most: f32, out: &mut [u8]) -> Codes {
+        let (codes, inverse) = range(line, most);
         let zero = codes.zero as f32;
         for (out, x) in out.iter_mut().zip(line) {
-            *out = encode(*x, inverse, zero) as u8;
+            *out = encode(*x, inverse, zero, most) as u8;
         }
         codes
     }
 }
 
-vectorised! {
-    fn quantise_wide(line: &mut [f32], out: &mut [i16]) -> Codes {
-        let (codes, inverse) = range(line);
-        let zero = codes.zero as f32;
-        for (out, x) in out.iter_mut().zip(line) {
-            *out = encode(*x, inverse, zero) as i16;
-        }
-        codes
-    }
-}
-
-/// The codes of a row, and one over their scale.
+/// The codes of a row, the largest of which is `last`, and one over their scale.
 #[inline(always)]
-fn range(line: &mut [f32]) -> (Codes, f32) {
+fn range(line: &mut [f32], last: f32) -> (Codes, f32) {
     let mut outliers = Vec::new();
     let (mut least, mut most, mut squares) = extent(line);
     loop {
@@ -408,7 +402,7 @@ fn range(line: &mut [f32]) -> (Codes, f32) {
         (least, most, squares) = extent(line);
     }
     // A sum that is not finite shows what comparisons do not: a value that is no number.
-    let scale = (most - least) / 255.0 + 0.0 * squares;
+    let scale = (most - least) / last + 0.0 * squares;
     let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
     let zero = nearest(-least * inverse) as i32;
     let codes = Codes {
@@ -431,15 +425,15 @@ fn extent(line: &[f32]) -> (f32, f32, f32) {
     )
 }
 
-/// A whole number from 0 to 255.
+/// A whole number from 0 to `most`.
 #[inline(always)]
-fn encode(x: f32, inverse: f32, zero: f32) -> i32 {
+fn encode(x: f32, inverse: f32, zero: f32, most: f32) -> i32 {
     let code = nearest(x * inverse) + zero;
     // Converting through a number that is in range compiles to one instruction.
     let code = if code > 0.0 { code } else { 0.0 };
-    let code = if code < 255.0 { code } else { 255.0 };
+    let code = if code < most { code } else { most };
     #[expect(unsafe_code, reason = "the checked conversion is several instructions")]
-    // SAFETY: between 0 and 255; what is no number has become 0.
+    // SAFETY: between 0 and `most`, a byte; what is no number has become 0.
     unsafe {
         code.to_int_unchecked()
     }

@@ -1,8 +1,8 @@
 //! Kernels for AVX2: six rows by two vectors of columns stay in registers.
 //!
-//! AVX2's own product of unsigned and signed bytes adds pairs in 16 bits with saturation, which changes sums.
-//! So its 8-bit kernel widens both sides to 16 bits, where nothing saturates: rows when they are prepared,
-//! columns as they are read. AVX-VNNI has the exact instruction.
+//! AVX2's own product of unsigned and signed bytes adds pairs in 16 bits with saturation, which would change sums.
+//! So its codes have seven bits ([`Format::Int7`](crate::kernels::pack::Format)), with which four products fit.
+//! AVX-VNNI has the exact instruction.
 
 use std::arch::x86_64::*;
 
@@ -14,8 +14,8 @@ use super::{COLUMNS, Kernel, Operands, Tile};
 pub(crate) struct F32;
 /// f32 that were rounded to bf16, by bf16, summed in f32.
 pub(crate) struct Bf16;
-/// Unsigned bytes in 16 bits by signed bytes, summed in i32.
-pub(crate) struct Int8;
+/// Unsigned by signed 7-bit numbers in bytes, summed in i32.
+pub(crate) struct Int7;
 /// Unsigned by signed bytes, summed in i32 (AVX-VNNI).
 pub(crate) struct Int8Vnni;
 
@@ -203,29 +203,30 @@ unsafe fn bf16_rows<const R: usize>(of: Operands<f32, bf16>, more: bool, sums: &
     }
 }
 
-impl Kernel for Int8 {
-    type Row = i16;
+impl Kernel for Int7 {
+    type Row = u8;
     type Column = i8;
     type Sum = i32;
     const ROWS: usize = 4;
+    const GROUPS_NEAR: usize = 192;
 
     #[inline]
-    unsafe fn tile(rows: usize, of: Operands<i16, i8>, more: bool, sums: &mut Tile<i32>) {
+    unsafe fn tile(rows: usize, of: Operands<u8, i8>, more: bool, sums: &mut Tile<i32>) {
         // SAFETY: passed on from the caller; rows behind `rows` are there, filled with zeros.
         unsafe {
             match rows {
-                0..=1 => int8_rows::<1>(of, more, sums),
-                2 => int8_rows::<2>(of, more, sums),
-                _ => int8_rows::<4>(of, more, sums),
+                0..=1 => int7_rows::<1>(of, more, sums),
+                2 => int7_rows::<2>(of, more, sums),
+                _ => int7_rows::<4>(of, more, sums),
             }
         }
     }
 }
 
-/// Eight columns at a time. A column's four numbers become four 16-bit ones, of which pairs are multiplied and
-/// added; the two halves of a column's sum meet at the end.
+/// Two groups at a time, of which four products still fit into 16 bits; the second product, by ones, adds pairs in
+/// 32 bits.
 #[target_feature(enable = "avx2")]
-unsafe fn int8_rows<const R: usize>(of: Operands<i16, i8>, more: bool, sums: &mut Tile<i32>) {
+unsafe fn int7_rows<const R: usize>(of: Operands<u8, i8>, more: bool, sums: &mut Tile<i32>) {
     let Operands {
         groups,
         a,
@@ -233,36 +234,44 @@ unsafe fn int8_rows<const R: usize>(of: Operands<i16, i8>, more: bool, sums: &mu
         b,
         ..
     } = of;
-    for eight in (0..COLUMNS).step_by(8) {
+    let ones = _mm256_set1_epi16(1);
+    for half in [0, COLUMNS / 2] {
         let mut acc = [[_mm256_setzero_si256(); 2]; R];
-        // SAFETY: the panel has `groups` times 32 columns of 4, and each of the R rows `groups` fours.
+        // SAFETY: the panel has `groups` times 32 columns of 4 and each of the R rows `groups` fours, which are even
+        // in number.
         unsafe {
-            let mut b = b.add(eight * 4);
-            let mut a = a;
-            for _ in 0..groups {
-                let left = _mm256_cvtepi8_epi16(_mm_loadu_si128(b.cast()));
-                let right = _mm256_cvtepi8_epi16(_mm_loadu_si128(b.add(16).cast()));
-                b = b.add(COLUMNS * 4);
-                for (r, acc) in acc.iter_mut().enumerate() {
-                    let x = _mm256_set1_epi64x(a.add(r * stride).cast::<i64>().read_unaligned());
-                    acc[0] = _mm256_add_epi32(acc[0], _mm256_madd_epi16(x, left));
-                    acc[1] = _mm256_add_epi32(acc[1], _mm256_madd_epi16(x, right));
+            if more {
+                for (pair, sums) in acc.iter_mut().zip(sums.0.chunks_exact(COLUMNS)) {
+                    pair[0] = _mm256_loadu_si256(sums.as_ptr().add(half).cast());
+                    pair[1] = _mm256_loadu_si256(sums.as_ptr().add(half + 8).cast());
                 }
-                a = a.add(4);
             }
-        }
-        for (pair, out) in acc.iter().zip(sums.0.chunks_exact_mut(COLUMNS)) {
-            // Columns 0 1 4 5 2 3 6 7, then in order.
-            let both = _mm256_permute4x64_epi64(_mm256_hadd_epi32(pair[0], pair[1]), 0b11_01_10_00);
-            // SAFETY: `out` has 32 sums, of which 8 are behind `eight`.
-            unsafe {
-                let out = out.as_mut_ptr().add(eight).cast();
-                let before = if more {
-                    _mm256_loadu_si256(out)
-                } else {
-                    _mm256_setzero_si256()
-                };
-                _mm256_storeu_si256(out, _mm256_add_epi32(before, both));
+            let (mut a, mut b) = (a, b.add(half * 4));
+            for _ in 0..groups / 2 {
+                let columns = |at: usize| _mm256_loadu_si256(b.add(at * 4).cast());
+                let first = [columns(0), columns(8)];
+                let second = [columns(COLUMNS), columns(COLUMNS + 8)];
+                b = b.add(2 * COLUMNS * 4);
+                for (r, acc) in acc.iter_mut().enumerate() {
+                    let four = |at: usize| {
+                        let at = a.add(r * stride + at).cast::<i32>();
+                        _mm256_set1_epi32(at.read_unaligned())
+                    };
+                    let x = [four(0), four(4)];
+                    for side in 0..2 {
+                        let products = _mm256_add_epi16(
+                            _mm256_maddubs_epi16(x[0], first[side]),
+                            _mm256_maddubs_epi16(x[1], second[side]),
+                        );
+                        let pairs = _mm256_madd_epi16(products, ones);
+                        acc[side] = _mm256_add_epi32(acc[side], pairs);
+                    }
+                }
+                a = a.add(8);
+            }
+            for (pair, out) in acc.iter().zip(sums.0.chunks_exact_mut(COLUMNS)) {
+                _mm256_storeu_si256(out.as_mut_ptr().add(half).cast(), pair[0]);
+                _mm256_storeu_si256(out.as_mut_ptr().add(half + 8).cast(), pair[1]);
             }
         }
     }
