@@ -28,9 +28,17 @@ pub struct Platt {
 impl Platt {
     /// Probability that the picture matches.
     pub fn probability(&self, raw: f32) -> f32 {
-        1.0 / (1.0 + (-(self.slope * raw + self.intercept)).exp())
+        1.0 / (1.0 + (-self.log_odds(raw)).exp())
+    }
+
+    /// The logarithm of its odds, which keeps apart what a probability near 0 or 1 does not.
+    pub fn log_odds(&self, raw: f32) -> f32 {
+        self.slope * raw + self.intercept
     }
 }
+
+/// The first candidates are reranked whatever their embeddings say ([`Calibration::lift`]).
+pub const FIRST_LOOKED_AT: usize = 5;
 
 /// What was measured for a checkpoint; [`Calibration::default`] where nothing was.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +52,11 @@ pub struct Calibration {
     pub embedding: Option<Platt>,
     /// Results under this probability are "nothing here shows that".
     pub threshold: f32,
+    /// By how much, in log odds, reranking lifts a candidate above the probability of its embedding: no more than
+    /// this in 99 of 100 queries, the first few candidates aside ([`FIRST_LOOKED_AT`]). What could not become an
+    /// answer even so need not be reranked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lift: Option<f32>,
     /// What it was measured on; empty when it was not.
     #[serde(default)]
     pub measured_on: String,
@@ -60,6 +73,7 @@ impl Default for Calibration {
             },
             embedding: None,
             threshold: 0.5,
+            lift: None,
             measured_on: String::new(),
         }
     }
@@ -84,6 +98,7 @@ impl Calibration {
             this.rerank.intercept,
             embedding.slope,
             embedding.intercept,
+            this.lift.unwrap_or_default(),
         ];
         if !numbers.iter().all(|number| number.is_finite()) {
             return Err("a number in it is not finite".to_owned());
@@ -95,6 +110,15 @@ impl Calibration {
             ));
         }
         Ok(this)
+    }
+
+    /// Whether reranking could make a candidate behind the first few an answer, as far as its cosine and `lift` tell.
+    pub fn could_answer(&self, cosine: f32, lift: f32) -> bool {
+        let Some(embedding) = self.embedding else {
+            return true;
+        };
+        let threshold = (self.threshold / (1.0 - self.threshold)).ln();
+        embedding.log_odds(cosine) + lift >= threshold
     }
 
     /// The score that reranked candidates are sorted by.

@@ -37,7 +37,7 @@ mod tower;
 mod transfer;
 
 pub use cache::folder as cache_folder;
-pub use calibration::{Calibration, Platt, RankBy};
+pub use calibration::{Calibration, FIRST_LOOKED_AT, Platt, RankBy};
 pub use captions::{Captioned, Part, read_captions};
 pub use checkpoint::{
     Checkpoint, ConvertOptions, Converted, Event, Hub, HubError, Info, InfoFile, Parameters, Token,
@@ -61,8 +61,8 @@ pub use probe::{Probe, Stage};
 pub use rerank_speed::RerankSpeed;
 pub use token_batch::TokenBatch;
 
-/// The vector instructions that products are made with here: `portable`, `avx2`, `avx-vnni`, `avx512`,
-/// `avx512-bf16` or `amx`; the environment variable BT_CPU names the most that may be used.
+/// The vector instructions that products are made with here: `portable`, `neon`, `neon-dot`, `avx2`, `avx-vnni`,
+/// `avx512`, `avx512-bf16` or `amx`; the environment variable BT_CPU names the most that may be used.
 pub fn processor_level() -> &'static str {
     kernels::Level::best().name()
 }

@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use bt_model::FIRST_LOOKED_AT;
 use bt_store::{Collection, ContentHash, Hit, Record};
 
 use crate::answer::{Answer, Found, Score, Stage, Why};
@@ -33,7 +34,7 @@ pub fn search(
             facts: store.facts(),
             allowed,
             can: scorer.abilities(),
-            threshold: scorer.calibration().threshold,
+            calibration: scorer.calibration(),
         },
     )?;
     execute(&planned, query, allowed, store, scorer, on)
@@ -317,17 +318,24 @@ fn rerank(
     let text = query.words().filter(|_| rerank.text);
     let texts: Vec<&str> = text.into_iter().chain(query.negatives()).collect();
     let top = rerank.top.min(candidates.len());
-    let (best, _) = candidates.split_at_mut(top);
+    let mut best: Vec<&mut Candidate> = candidates[..top]
+        .iter_mut()
+        .enumerate()
+        .filter(|(place, candidate)| {
+            let lift = rerank.lift.filter(|_| *place >= FIRST_LOOKED_AT);
+            candidate.record.is_some()
+                && lift.is_none_or(|lift| candidate.could_answer(scorer.calibration(), lift))
+        })
+        .map(|(_, candidate)| candidate)
+        .collect();
     let records: Vec<&Record> = best
         .iter()
         .filter_map(|candidate| candidate.record.as_ref())
         .collect();
     let judgements = judge(&texts, &records, scorer, on)?;
     let mut looked_at = 0;
-    let judged = best
-        .iter_mut()
-        .filter(|candidate| candidate.record.is_some());
-    for (candidate, judgement) in judged.zip(judgements) {
+    let top = best.len();
+    for (candidate, judgement) in best.iter_mut().zip(judgements) {
         match judgement {
             Ok(logits) => {
                 looked_at += 1;

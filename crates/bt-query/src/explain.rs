@@ -91,11 +91,19 @@ pub fn course(answer: &Answer) -> String {
     );
     let _ = match plan.rerank {
         None => writeln!(text, "not reranked"),
-        Some(rerank) => writeln!(
-            text,
-            "reranked: {} of at most {} looked at",
-            answer.looked_at, rerank.top
-        ),
+        Some(rerank) => {
+            let why = match rerank.lift {
+                Some(_) if (answer.looked_at as u64) < answer.allowed.min(rerank.top as u64) => {
+                    "; the others cannot match, in 99 of 100 queries, by what their embeddings say"
+                }
+                _ => "",
+            };
+            writeln!(
+                text,
+                "reranked: {} of at most {} looked at{why}",
+                answer.looked_at, rerank.top
+            )
+        }
     };
     let _ = writeln!(
         text,

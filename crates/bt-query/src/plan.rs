@@ -1,6 +1,7 @@
 //! From a query to a plan: which finders run, how far, what is reranked, what is left out. Pure: the same
 //! query, facts and models give the same plan, and nothing is read. `execute.rs` carries it out.
 
+use bt_model::Calibration;
 use bt_store::{Facts, Walk};
 use serde::Serialize;
 
@@ -98,12 +99,16 @@ pub struct Fuse {
 }
 
 /// What is judged by the cross-modal layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Rerank {
     /// How many of the best candidates.
     pub top: usize,
     /// Whether the query's own words are judged; otherwise only what should not be seen.
     pub text: bool,
+    /// How far reranking lifts a candidate ([`bt_model::Calibration::lift`]), where those that it could not make an
+    /// answer are not looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lift: Option<f32>,
 }
 
 /// What is left out, and which part of the rest is shown.
@@ -144,8 +149,8 @@ pub struct Situation<'a> {
     pub allowed: u64,
     /// What the models can do.
     pub can: Abilities,
-    /// The model's threshold.
-    pub threshold: f32,
+    /// What was measured for the models.
+    pub calibration: &'a Calibration,
 }
 
 /// Decides how a query is answered.
@@ -181,7 +186,14 @@ pub fn plan(query: &Query, now: &Situation<'_>) -> Result<Plan> {
         (None, Some(_)) => QueryVector::Picture,
     };
     let one_by_one = vector == QueryVector::Absent;
-    let rerank = rerank(query, now, one_by_one, &mut notes);
+    let keep = match (query.all, query.min_score) {
+        (true, _) => Keep::All,
+        (false, Some(least)) => Keep::AtLeast(least),
+        // A picture alone asks for what is like it, and everything is, more or less.
+        (false, None) if text.is_none() => Keep::All,
+        (false, None) => Keep::Matching,
+    };
+    let rerank = rerank(query, now, one_by_one, keep, &mut notes);
     let depth = depth(query, now.allowed);
 
     let mut retrieve = Vec::new();
@@ -228,14 +240,8 @@ pub fn plan(query: &Query, now: &Situation<'_>) -> Result<Plan> {
         },
         rerank,
         cut: Cut {
-            threshold: now.threshold,
-            keep: match (query.all, query.min_score) {
-                (true, _) => Keep::All,
-                (false, Some(least)) => Keep::AtLeast(least),
-                // A picture alone asks for what is like it, and everything is, more or less.
-                (false, None) if text.is_none() => Keep::All,
-                (false, None) => Keep::Matching,
-            },
+            threshold: now.calibration.threshold,
+            keep,
             fold_above: query.group.then_some(NEAR_DUPLICATE),
             sort: query.sort,
             offset: query.offset,
@@ -278,6 +284,7 @@ fn rerank(
     query: &Query,
     now: &Situation<'_>,
     one_by_one: bool,
+    keep: Keep,
     notes: &mut Vec<String>,
 ) -> Option<Rerank> {
     let text = query.words().is_some();
@@ -304,7 +311,13 @@ fn rerank(
     } else {
         query.rerank
     };
-    Some(Rerank { top, text })
+    // It was measured for candidates of words, and says which cannot be answers; what is not one is left out.
+    let by_words = text && query.picture.is_none() && keep == Keep::Matching;
+    Some(Rerank {
+        top,
+        text,
+        lift: now.calibration.lift.filter(|_| by_words),
+    })
 }
 
 /// How deep the finders go: a step function of the page, so that pages do not shift.
@@ -365,7 +378,10 @@ mod tests {
                 facts: &facts,
                 allowed,
                 can,
-                threshold: 0.4,
+                calibration: &Calibration {
+                    lift: Some(2.0),
+                    ..Calibration::default()
+                },
             },
         )
     }
@@ -421,16 +437,26 @@ mod tests {
         let text = Query::of_text("a cat");
         let picture = with_picture(None);
         let both = with_picture(Some("a cat"));
-        let rerank = |top| Some(Rerank { top, text: true });
+        let rerank = |top| {
+            Some(Rerank {
+                top,
+                text: true,
+                lift: Some(2.0),
+            })
+        };
+        let all_of = |top| {
+            let lift = None;
+            rerank(top).map(|rerank| Rerank { lift, ..rerank })
+        };
         for (query, can, vector, reranked) in [
             (&text, ALL, QueryVector::Text, rerank(20)),
             (&text, no_itm, QueryVector::Text, None),
             (&text, itm, QueryVector::Absent, rerank(500)),
             (&picture, ALL, QueryVector::Picture, None),
             (&picture, none, QueryVector::Picture, None),
-            (&both, ALL, QueryVector::Pair, rerank(20)),
-            (&both, no_cross, QueryVector::Mean, rerank(20)),
-            (&both, itm, QueryVector::Picture, rerank(20)),
+            (&both, ALL, QueryVector::Pair, all_of(20)),
+            (&both, no_cross, QueryVector::Mean, all_of(20)),
+            (&both, itm, QueryVector::Picture, all_of(20)),
         ] {
             let plan = planned(query, 100, 100, can).unwrap();
             assert_eq!(
@@ -510,6 +536,9 @@ mod tests {
         assert_eq!(keep(&asked), Keep::AtLeast(0.9));
         let all = Query { all: true, ..asked };
         assert_eq!(keep(&all), Keep::All);
+        // What is shown however improbable it is has to be looked at.
+        let lift = |query: &Query| planned(query, 9, 9, ALL).unwrap().rerank.unwrap().lift;
+        assert_eq!((lift(&cat), lift(&all)), (Some(2.0), None));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 
-use bt_model::{Calibration, Platt};
+use bt_model::Calibration;
 use bt_store::{ContentHash, Record};
 
 use crate::answer::{Score, Why};
@@ -33,6 +33,15 @@ pub(crate) struct Candidate {
 }
 
 impl Candidate {
+    /// Whether it could turn out to be an answer when the cross-modal layers look at it.
+    pub(crate) fn could_answer(&self, calibration: &Calibration, lift: f32) -> bool {
+        self.why.exact_name
+            || self.why.says_it
+            || self
+                .with_text
+                .is_none_or(|cosine| calibration.could_answer(cosine, lift))
+    }
+
     fn fused_rank(&self) -> usize {
         self.why.fused.map_or(usize::MAX, |fused| fused.rank)
     }
@@ -58,7 +67,7 @@ pub(crate) fn score(
             let ln_unseen: f64 = candidate
                 .with_negatives
                 .iter()
-                .map(|cosine| ln_unseen(scaled(platt, *cosine), calibration.threshold))
+                .map(|cosine| ln_unseen(platt.log_odds(*cosine).into(), calibration.threshold))
                 .sum();
             candidate.score = Score::Match(platt.probability(cosine) * ln_unseen.exp() as f32);
         } else if let Some(cosine) = candidate.why.cosine {
@@ -91,7 +100,10 @@ fn score_reranked(
     for (logit, cosine) in negatives.iter().zip(cosines.chain(std::iter::repeat(None))) {
         let raw = calibration.rank_score(*logit, cosine);
         candidate.why.not.push(calibration.rerank.probability(raw));
-        unseen += ln_unseen(scaled(calibration.rerank, raw), calibration.threshold);
+        unseen += ln_unseen(
+            calibration.rerank.log_odds(raw).into(),
+            calibration.threshold,
+        );
     }
     let factor = unseen.exp() as f32;
     if let Some(logit) = positive {
@@ -105,18 +117,13 @@ fn score_reranked(
         candidate.why.rerank_score = Some(if negatives.is_empty() {
             f64::from(raw)
         } else {
-            ln_sigmoid(scaled(calibration.rerank, raw)) + unseen
+            ln_sigmoid(calibration.rerank.log_odds(raw).into()) + unseen
         });
     } else {
         let similarity = candidate.why.cosine.unwrap_or(0.0) * factor;
         candidate.score = Score::Similarity(similarity);
         candidate.why.rerank_score = Some(f64::from(similarity));
     }
-}
-
-/// The logit whose logistic function is the calibrated probability.
-fn scaled(platt: Platt, raw: f32) -> f64 {
-    f64::from(platt.slope * raw + platt.intercept)
 }
 
 /// Logarithm of what is left of a result that shows, with this logit, what should not be seen: a half

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use bt_model::{Calibration, Encoder, Platt, RankBy};
+use bt_model::{Calibration, Encoder, FIRST_LOOKED_AT, Platt, RankBy};
 use serde::Serialize;
 
 use super::pairs::Pairs;
@@ -18,6 +18,9 @@ use crate::error::{Error, Result};
 
 /// Parts that are left out in turn to measure on queries that nothing was fitted to.
 const FOLDS: usize = 5;
+
+/// Share of queries in which no candidate is lifted further than is kept.
+const SURE: f64 = 0.99;
 
 /// Differences of R@1, in points, that a few hundred captions do not tell from chance. Among ways to sort
 /// that are so near to the best, the one is taken that best knows when nothing is there.
@@ -181,13 +184,15 @@ pub fn calibrate(
     let (rerank, threshold) = fit_all(&reranked, |_| true).ok_or_else(too_few)?;
     // One threshold serves both: the curve of embeddings is moved so that its own best cut falls on it.
     let (embedding, own_cut) = fit_all(&embedded, |_| true).ok_or_else(too_few)?;
-    let embedding = Some(moved(embedding, own_cut, threshold));
+    let embedding = moved(embedding, own_cut, threshold);
+    let lift = lift(&embedded, &reranked, embedding, rerank);
     Ok(Calibrated {
         calibration: Calibration {
             rank_by,
             rerank,
-            embedding,
+            embedding: Some(embedding),
             threshold,
+            lift,
             measured_on: String::new(),
         },
         choices,
@@ -266,6 +271,28 @@ fn ask(
         answerable: !question.right.is_empty(),
         fold: question.fold,
     }
+}
+
+/// What [`Calibration::lift`] says; `None` where no query has so many candidates. Both lists have the same candidates
+/// of each query, the nearest first.
+fn lift(embedded: &[Asked], reranked: &[Asked], embedding: Platt, rerank: Platt) -> Option<f32> {
+    let mut of_queries: Vec<f32> = embedded
+        .iter()
+        .zip(reranked)
+        .filter_map(|(before, after)| {
+            let both = before.labelled.iter().zip(&after.labelled);
+            both.skip(FIRST_LOOKED_AT)
+                .map(|(before, after)| {
+                    rerank.log_odds(after.score) - embedding.log_odds(before.score)
+                })
+                .max_by(f32::total_cmp)
+        })
+        .collect();
+    of_queries.sort_by(f32::total_cmp);
+    let of_nearly_all = (of_queries.len() as f64 * SURE).ceil() as usize;
+    let lift = of_queries.get(of_nearly_all.checked_sub(1)?)?;
+    // A lift of less than nothing would leave out what the embedding alone takes for an answer.
+    Some(lift.max(0.0))
 }
 
 /// The way to sort with the best first places; among those that are as good, the one that best knows when
@@ -416,6 +443,35 @@ mod tests {
         );
         assert_eq!(rates.things_answered, None);
         assert_eq!(decided_right(&rates), 100.0);
+    }
+
+    #[test]
+    fn a_lift_holds_for_all_but_one_query_of_a_hundred_and_spares_the_first_candidates() {
+        let even = Platt {
+            slope: 1.0,
+            intercept: 0.0,
+        };
+        let queries = |lifted: &dyn Fn(usize, usize) -> f32| -> Vec<Asked> {
+            (0..200)
+                .map(|query| {
+                    let scores: Vec<f32> = (0..8).map(|place| lifted(query, place)).collect();
+                    asked(&scores, None, true, 0)
+                })
+                .collect()
+        };
+        let before = queries(&|_, _| -3.0);
+        let after = queries(&|query, place| match (query, place) {
+            (_, 0..FIRST_LOOKED_AT) => 9.0,
+            (0 | 1, _) => 4.0,
+            (query, 7) => query as f32 / 200.0 - 3.0,
+            _ => -5.0,
+        });
+        let measured = lift(&before, &after, even, even).unwrap();
+        assert!((0.98..1.0).contains(&measured), "{measured}");
+        let lowered = queries(&|_, _| -9.0);
+        assert_eq!(lift(&before, &lowered, even, even), Some(0.0));
+        let few = [asked(&[1.0, 2.0], None, true, 0)];
+        assert_eq!(lift(&few, &few, even, even), None);
     }
 
     #[test]

@@ -336,6 +336,39 @@ fn beyond_the_reranked_the_embedding_calibration_gives_the_probability() {
 }
 
 #[test]
+fn what_cannot_become_an_answer_is_not_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let names_of: Vec<String> = (0..12).map(|i| format!("green{i}.png")).collect();
+    let greens = names_of.iter().zip(0u8..);
+    let greens = greens.map(|(name, i)| (name.as_str(), [11 + i, 250, 10]));
+    let shown: Vec<(&str, [u8; 3])> = ALBUM.into_iter().chain(greens).collect();
+    let album = Memory::of_colours(folder.path(), &shown);
+    let mut scorer = Colours::default();
+    // The double's logits are the log odds of these cosines, too.
+    scorer.calibration.embedding = Some(Platt {
+        slope: 10.0,
+        intercept: -6.0,
+    });
+    let query = Query::of_text("red");
+    let mut with = |lift| {
+        scorer.calibration.lift = lift;
+        search(&query, &album, &scorer, &mut |_| {}).unwrap()
+    };
+    let (whole, some) = (with(None), with(Some(0.5)));
+    assert_eq!(whole.looked_at, 18);
+    // Four could be answers; the first green is looked at nevertheless.
+    assert_eq!(some.looked_at, 5);
+    assert_eq!(some.warnings, whole.warnings);
+    assert_eq!((names(&some), some.matched), (names(&whole), whole.matched));
+    let course = crate::explain::course(&some);
+    assert!(
+        course.contains("5 of at most 20 looked at; the others cannot"),
+        "{course}"
+    );
+    assert_eq!(with(Some(9.0)).looked_at, 18);
+}
+
+#[test]
 fn without_itc_heads_pictures_are_looked_at_one_by_one_up_to_the_bound() {
     let folder = tempfile::tempdir().unwrap();
     let mut album = album(folder.path());
