@@ -415,7 +415,7 @@ impl<'a> Graph<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scan::tests::{Owned, Random, clustered, naive};
+    use crate::scan::tests::{Owned, Random, clustered, naive, scan};
 
     const DIM: usize = 32;
 
@@ -474,7 +474,7 @@ mod tests {
                 let exact = naive(&matrix, query, &allowed, 10);
                 let got = graph.nearest(&matrix, query, &allowed, 10, 100);
                 assert!(got.is_some() || !must_walk);
-                let got = got.unwrap_or_else(|| scan::nearest(&matrix, query, &allowed, 10));
+                let got = got.unwrap_or_else(|| scan(&matrix, query, &allowed, 10));
                 assert_eq!(got.len(), exact.len());
                 assert!(
                     got.iter()
@@ -595,7 +595,7 @@ mod tests {
         for ef in [32, 64, 128, 256] {
             let (mut hits, mut seconds) = (0, 0.0);
             for query in &queries {
-                let exact = scan::nearest(&matrix, query, &all, 10);
+                let exact = scan(&matrix, query, &all, 10);
                 let start = std::time::Instant::now();
                 let got = graph.view().nearest(&matrix, query, &all, 10, ef).unwrap();
                 seconds += start.elapsed().as_secs_f64();

@@ -19,7 +19,7 @@ use crate::generation::{self, Generation, Table};
 use crate::header::read_header;
 use crate::id::{ContentHash, GenerationId};
 use crate::record::Record;
-use crate::scan::{self, Query, Scored};
+use crate::scan::{self, Query, Scored, Wanted};
 use crate::segment::{Position, Segments, Stored};
 use crate::words::{self, Words};
 
@@ -327,10 +327,22 @@ impl Collection for Reader {
             if by_graph.is_some() {
                 walked = walk;
             }
-            hits =
-                by_graph.unwrap_or_else(|| scan::nearest(&matrix, &query, &allowed.generation, n));
+            hits = by_graph.unwrap_or_else(|| {
+                let wanted = Wanted {
+                    query: query.clone(),
+                    allowed: Arc::clone(&allowed.generation),
+                    n,
+                };
+                let scans = generation.scans();
+                scans.scan(wanted, |all| scan::nearest_of_each(&matrix, all))
+            });
         }
-        let tail = scan::nearest(&self.tail.matrix(), &query, &allowed.tail, n);
+        let wanted = Wanted {
+            query,
+            allowed: allowed.tail,
+            n,
+        };
+        let tail = scan::nearest(&self.tail.matrix(), &wanted);
         Ok(Neighbours {
             hits: self.merge(&hits, &tail, n),
             walk: walked,

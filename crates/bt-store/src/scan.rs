@@ -9,9 +9,11 @@
 //! scale; what f32 sums round is added. The graph over the same rows is in `graph`.
 
 mod shortlist;
+mod together;
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -22,6 +24,8 @@ use crate::bitset::Bitset;
 use crate::dot::{self, QueryCodes};
 use crate::error::{Error, Result};
 use crate::scan::shortlist::{Bar, Shortlist};
+
+pub(crate) use together::Together;
 
 /// Rows in a unit of parallel work: large enough that a thread streams through memory.
 const ROWS_PER_TASK: usize = 8192;
@@ -255,6 +259,51 @@ impl Query {
         let length = scale.length + scale.lost;
         self.lost * scale.length + scale.lost + self.rounding * (1.0 + length)
     }
+
+    /// Offers what may be among the best of up to 64 rows, of which those with a bit in `word` are allowed.
+    fn offer_block(
+        &self,
+        first_row: usize,
+        word: u64,
+        codes: &[i8],
+        scales: &[RowScale],
+        shortlist: &mut Shortlist<'_>,
+    ) {
+        let mut dots = [0i32; 64];
+        let mut uppers = [0f32; 64];
+        if word.count_ones() >= DENSE {
+            self.codes.with_rows(codes, &mut dots);
+        } else {
+            let sparse = codes.chunks_exact(self.codes.len()).zip(&mut dots);
+            for (bit, (codes, dot)) in sparse.enumerate() {
+                if word >> bit & 1 == 1 {
+                    *dot = self.codes.with_row(codes);
+                }
+            }
+        }
+        let threshold = shortlist.threshold();
+        for ((scale, dot), upper) in scales.iter().zip(dots).zip(&mut uppers) {
+            *upper = self.scale * scale.scale * dot as f32 + self.bound(scale);
+        }
+        // Nearly all rows fall below the bar, so they are passed over several at a time.
+        for (place, uppers) in uppers.chunks(AT_A_TIME).enumerate() {
+            if uppers
+                .iter()
+                .fold(true, |all, &upper| all & (upper < threshold))
+            {
+                continue;
+            }
+            let first = place * AT_A_TIME;
+            for bit in first..(first + AT_A_TIME).min(scales.len()) {
+                if word >> bit & 1 == 1 {
+                    let approximate = self.scale * scales[bit].scale * dots[bit] as f32;
+                    let bound = self.bound(&scales[bit]);
+                    shortlist.offer((first_row + bit) as u32, approximate, bound);
+                }
+            }
+        }
+        shortlist.share();
+    }
 }
 
 /// A scan that runs. Where several run there is work for all cores already, and each keeps to its own
@@ -280,41 +329,64 @@ impl Drop for Running {
     }
 }
 
-/// The best `n` of the allowed rows, best first, ties by row: exactly `min(n, allowed)`.
-pub(crate) fn nearest(
-    matrix: &Matrix<'_>,
-    query: &Query,
-    allowed: &Bitset,
-    n: usize,
-) -> Vec<Scored> {
-    let rows = matrix.scales.len().min(allowed.rows());
-    if n == 0 || rows == 0 {
-        return Vec::new();
-    }
+/// What is looked for among the rows.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) query: Query,
+    /// Rows that may be found.
+    pub(crate) allowed: Arc<Bitset>,
+    /// How many.
+    pub(crate) n: usize,
+}
+
+/// The best of the allowed rows, best first, ties by row: exactly `min(n, allowed)`.
+pub(crate) fn nearest(matrix: &Matrix<'_>, wanted: &Wanted) -> Vec<Scored> {
+    let mut found = nearest_of_each(matrix, &[wanted]);
+    found.pop().unwrap_or_default()
+}
+
+/// The same for several queries, in order, in one pass over the rows: each block is compared with all of
+/// them while it is near, since reading rows takes longer than comparing them.
+pub(crate) fn nearest_of_each(matrix: &Matrix<'_>, wanted: &[&Wanted]) -> Vec<Vec<Scored>> {
+    let rows = wanted.iter().map(|wanted| wanted.allowed.rows()).max();
+    let rows = rows.unwrap_or(0).min(matrix.scales.len());
     let running = Running::begin();
-    let bar = Bar::new();
-    let begin = || Shortlist::new(n, &bar);
-    let pass = |mut shortlist, task: usize| {
+    let bars: Vec<Bar> = wanted.iter().map(|_| Bar::new()).collect();
+    let begin = || -> Vec<Shortlist<'_>> {
+        let each = wanted.iter().zip(&bars);
+        each.map(|(wanted, bar)| Shortlist::new(wanted.n, bar))
+            .collect()
+    };
+    let pass = |mut shortlists: Vec<_>, task: usize| {
         let start = task * ROWS_PER_TASK;
         let end = (start + ROWS_PER_TASK).min(rows);
-        first_pass(matrix, query, allowed, start..end, &mut shortlist);
-        shortlist
+        first_pass(matrix, wanted, start..end, &mut shortlists);
+        shortlists
     };
     let tasks = 0..rows.div_ceil(ROWS_PER_TASK);
     let shared = running.alone && tasks.len() > 1;
-    let mut shortlist = if shared {
-        let parts = tasks.into_par_iter().fold(begin, pass);
-        parts.reduce(begin, Shortlist::merge)
+    let shortlists = if shared {
+        let merge = |some: Vec<_>, others: Vec<_>| {
+            let pairs = some.into_iter().zip(others);
+            pairs
+                .map(|(one, other)| Shortlist::merge(one, other))
+                .collect()
+        };
+        tasks.into_par_iter().fold(begin, pass).reduce(begin, merge)
     } else {
         tasks.fold(begin(), pass)
     };
-    shortlist.prune();
-    let rows = shortlist.candidates.into_iter().map(|(_, row)| row);
-    if shared {
-        rescore(matrix, query, rows.collect(), n)
-    } else {
-        score(matrix, query, rows, n).into_sorted()
-    }
+    let each = wanted.iter().zip(shortlists);
+    each.map(|(wanted, mut shortlist)| {
+        shortlist.prune();
+        let rows = shortlist.candidates.into_iter().map(|(_, row)| row);
+        if shared {
+            rescore(matrix, &wanted.query, rows.collect(), wanted.n)
+        } else {
+            score(matrix, &wanted.query, rows, wanted.n).into_sorted()
+        }
+    })
+    .collect()
 }
 
 /// Exact scores of these rows, by all threads; the best `n`, best first.
@@ -348,58 +420,25 @@ fn score(matrix: &Matrix<'_>, query: &Query, rows: impl Iterator<Item = u32>, n:
 
 fn first_pass(
     matrix: &Matrix<'_>,
-    query: &Query,
-    allowed: &Bitset,
+    wanted: &[&Wanted],
     rows: std::ops::Range<usize>,
-    shortlist: &mut Shortlist<'_>,
+    shortlists: &mut [Shortlist<'_>],
 ) {
-    let stride = query.codes.len();
-    let mut dots = [0i32; 64];
-    let mut uppers = [0f32; 64];
+    let stride = code_stride(matrix.dim);
     for start in rows.clone().step_by(64) {
         let end = (start + 64).min(rows.end);
-        let word = allowed.word(start / 64);
-        if word == 0 {
-            continue;
-        }
         let (Some(codes), Some(scales)) = (
             matrix.codes.get(start * stride..end * stride),
             matrix.scales.get(start..end),
         ) else {
             return;
         };
-        if word.count_ones() >= DENSE {
-            query.codes.with_rows(codes, &mut dots);
-        } else {
-            let sparse = codes.chunks_exact(stride).zip(&mut dots).enumerate();
-            for (bit, (codes, dot)) in sparse {
-                if word >> bit & 1 == 1 {
-                    *dot = query.codes.with_row(codes);
-                }
+        for (Wanted { query, allowed, .. }, shortlist) in wanted.iter().zip(&mut *shortlists) {
+            let word = allowed.word(start / 64);
+            if word != 0 {
+                query.offer_block(start, word, codes, scales, shortlist);
             }
         }
-        let threshold = shortlist.threshold();
-        for ((scale, dot), upper) in scales.iter().zip(dots).zip(&mut uppers) {
-            *upper = query.scale * scale.scale * dot as f32 + query.bound(scale);
-        }
-        // Nearly all rows fall below the bar, so they are passed over several at a time.
-        for (place, uppers) in uppers.chunks(AT_A_TIME).enumerate() {
-            if uppers
-                .iter()
-                .fold(true, |all, &upper| all & (upper < threshold))
-            {
-                continue;
-            }
-            let first = place * AT_A_TIME;
-            for bit in first..(first + AT_A_TIME).min(scales.len()) {
-                if word >> bit & 1 == 1 {
-                    let approximate = query.scale * scales[bit].scale * dots[bit] as f32;
-                    let bound = query.bound(&scales[bit]);
-                    shortlist.offer((start + bit) as u32, approximate, bound);
-                }
-            }
-        }
-        shortlist.share();
     }
 }
 

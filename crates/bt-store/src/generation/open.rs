@@ -12,6 +12,7 @@ use crate::collection::Header;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::id::GenerationId;
+use crate::scan::Together;
 use crate::words::Words;
 
 /// Files up to this length are compared with their checksums whenever they are opened; longer ones by
@@ -30,6 +31,7 @@ pub(crate) struct Generation {
     words: Option<Words>,
     /// Stands in for damaged words, made when first asked for.
     words_again: OnceLock<Option<Words>>,
+    scans: Together,
     folder: PathBuf,
 }
 
@@ -53,6 +55,11 @@ impl Generation {
                 })
                 .as_ref()
         })
+    }
+
+    /// Lets scans of all rows share their passes.
+    pub(crate) fn scans(&self) -> &Together {
+        &self.scans
     }
 
     /// Where the words lie, for messages.
@@ -235,6 +242,7 @@ fn open_one(
         graph,
         words,
         words_again: OnceLock::new(),
+        scans: Together::default(),
         folder,
     })
 }
