@@ -37,6 +37,7 @@ def configuration(served: serving.Served) -> str:
     """Real ids, words that find something, and a token that may also upload and delete (in the album only)."""
     with Client(served.url, serving.READ) as client:
         ids = [row.id for row in client.browse(n=5)]
+        cursors = [client.search("a cat", n=n, all=True, rerank=0).next for n in (1, 2)]
         uploaded = Client(served.url, serving.WRITE).upload(Path(__file__).with_name("upload.png"))
     return f"""
 [headers]
@@ -44,6 +45,9 @@ Authorization = "Bearer {serving.WRITE}"
 
 [dictionaries.ids]
 values = {json.dumps([*ids, uploaded.id])}
+
+[dictionaries.cursors]
+values = {json.dumps(cursors)}
 
 [dictionaries.words]
 values = ["a cat on a couch", "castle at night", "pizza", ""]
@@ -60,10 +64,24 @@ values = ["48.85,2.35,20", "-90,180,20000"]
 [parameters]
 "path.id" = {{ dictionary = "ids", probability = 0.8 }}
 "query.q" = {{ dictionary = "words", probability = 0.5 }}
+"body.ids[*]" = {{ dictionary = "ids" }}
+"body.image.id" = {{ dictionary = "ids" }}
+"body.images[*].id" = {{ dictionary = "ids" }}
+"body.query_image.id" = {{ dictionary = "ids" }}
+"body.cursor" = {{ dictionary = "cursors" }}
 "query.after" = {{ dictionary = "periods", probability = 0.8 }}
 "query.before" = {{ dictionary = "periods", probability = 0.8 }}
 "query.larger_than" = {{ dictionary = "sizes", probability = 0.8 }}
 "query.near" = {{ dictionary = "places", probability = 0.8 }}
+
+# Cursors are opaque, and each kind of list has its own.
+[[operations]]
+include-name = "GET /v1/search"
+parameters = {{ "query.cursor" = {{ dictionary = "cursors" }} }}
+
+[[operations]]
+include-name = "GET /v1/similar/{{id}}"
+parameters = {{ "query.cursor" = {{ dictionary = "cursors" }} }}
 
 # The parts of a form are text: a caption of 0 cannot be told from one of "0", so no form is of a wrong type.
 [[operations]]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import bridgetower_search.calls as calls
@@ -153,6 +154,47 @@ def test_every_function_that_makes_a_request_is_compared() -> None:
         and node.func.value.id == "calls"
     }
     assert made <= compared
+
+
+VALUES = {
+    "after": (["1999", "2024-07", "2024-02-29"], ["", "99", "2024-7", "2024-13", "2024-07-32", "soon"]),
+    "larger_than": (
+        ["12MP", "0.5mp", "2000x1500", "5MB", "3GiB", "7b", "4k"],
+        ["", "12", "MP", "10x", "-3MP", "12 miles"],
+    ),
+    "near": (["48.85,2.35,20", "-90,180,0.5", "0,-179.9,20000"], ["", "1,2", "91,0,1", "0,181,1", "0,0,0", "nan,0,1"]),
+    "folder": (["/", "/pictures/a b"], ["", "pictures"]),
+    "type": (["jpeg", "jpg", "jxl"], ["", "doc"]),
+    "index": (["index"], ["", "another"]),
+    "n": ([1, 200], [0, 201]),
+    "rerank": ([0, 200], [-1, 201]),
+    "min_score": ([-1, 0.5, 1], [-1.1, 2]),
+    "q": (["a", "a" * 8192], [" ", "a" * 8193]),
+    "not": (["a dog"], ["a" * 8193]),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_what_is_described_is_what_is_taken(server: serving.Served, openapi: dict[str, Any], name: str) -> None:
+    parameters = openapi["paths"]["/v1/search"]["get"]["parameters"]
+    schema = next(one["schema"] for one in parameters if one["name"] == name)
+    good, bad = VALUES[name]
+    for value in [*good, *bad]:
+        params = {"rerank": 0, "q": "a cat", name: value}
+        headers = {"Authorization": f"Bearer {serving.READ}"}
+        response = httpx.get(f"{server.url}/v1/search", params=params, headers=headers, timeout=serving.LIMIT)
+        assert response.status_code in ((200,) if value in good else (400, 404)), (value, response.text)
+        assert allows(schema.get("items", schema), value) == (value in good), (value, schema)
+
+
+def allows(schema: dict[str, Any], value: str | float) -> bool:
+    """Whether a schema without parts allows a value."""
+    if "enum" in schema and value not in schema["enum"]:
+        return False
+    if isinstance(value, str):
+        longest = schema.get("maxLength", len(value))
+        return len(value) <= longest and bool(re.search(schema.get("pattern", ""), value))
+    return bool(schema.get("minimum", value) <= value <= schema.get("maximum", value))
 
 
 def described(openapi: dict[str, Any], call: calls.Call) -> dict[str, Any]:

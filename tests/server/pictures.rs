@@ -465,6 +465,38 @@ fn an_archive_holds_the_files_and_names_what_is_missing() {
     );
     assert!(String::from_utf8_lossy(&files[2].1).contains(&ids[2]));
 
+    // A browser sends a form, and asks before whether there will be an archive.
+    let check = json!({ "ids": ids, "check": true });
+    assert!(
+        server
+            .post("/v1/export", &check)
+            .expect(204)
+            .body
+            .is_empty()
+    );
+    let form = |body: &str| {
+        let kind = "application/x-www-form-urlencoded";
+        server.send(&Ask::new("POST", "/v1/export").body(kind, body))
+    };
+    let escaped: String = asked
+        .to_string()
+        .bytes()
+        .map(|byte| format!("%{byte:02X}"))
+        .collect();
+    let archive = form(&format!("request={escaped}")).expect(200);
+    assert_eq!(archive.header("content-type"), Some("application/zip"));
+    assert_eq!(unzipped(&archive.body), files);
+    for body in [
+        "",
+        "ids=0",
+        "request=",
+        "request={}",
+        "request=%ff",
+        &format!("request={escaped}&more=1"),
+    ] {
+        form(body).problem(400, "bad-request");
+    }
+
     server
         .post("/v1/export", &json!({ "ids": [] }))
         .problem(400, "bad-request");

@@ -153,6 +153,11 @@ const ALIASES: [(&str, &str); 12] = [
     ("jpegxl", "jxl"),
 ];
 
+/// The usual endings that [`format()`] takes for names.
+pub fn other_names() -> impl Iterator<Item = &'static str> {
+    ALIASES.into_iter().map(|(alias, _)| alias)
+}
+
 /// A file type by name or usual ending (`jpg` = `jpeg`, with or without a dot). `known` are the names
 /// that an index can hold.
 pub fn format(flag: &'static str, text: &str, known: &[&str]) -> Result<Filter> {

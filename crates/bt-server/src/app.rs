@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::error::Problem;
 use crate::state::AppState;
-use crate::{auth, guard, mcp, metrics, routes, web};
+use crate::{auth, described, guard, mcp, metrics, routes, web};
 
 /// What the description says beside the routes.
 #[derive(utoipa::OpenApi)]
@@ -35,9 +35,12 @@ pub(crate) fn router(state: &AppState) -> Router {
     guard::layer(router.with_state(state.clone()), state)
 }
 
-/// The description of all routes.
-pub(crate) fn description(state: &AppState) -> OpenApi {
-    parts(state).1
+/// The description of all routes, with the names of the indexes that are served.
+pub(crate) fn description(state: &AppState) -> serde_json::Value {
+    let mut description = serde_json::json!(parts(state).1);
+    let names: Vec<&str> = state.engines.values().map(|engine| engine.name()).collect();
+    described::say_what_spans_fields(&mut description, &names);
+    description
 }
 
 fn parts(state: &AppState) -> (Router<AppState>, OpenApi) {

@@ -15,6 +15,7 @@ use bt_store::{ContentHash, Filter};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::described::{self, PictureId};
 use crate::error::ApiError;
 
 mod pairs;
@@ -28,9 +29,11 @@ pub(crate) const MOST_RERANK: usize = 200;
 /// The furthest result that pages go to.
 const MOST_OFFSET: usize = 10_000;
 /// Most things that should not be seen.
-const MOST_NOT: usize = 8;
-/// Longest text, in bytes; models read much less.
-const LONGEST_TEXT: usize = 8_192;
+pub(crate) const MOST_NOT: usize = 8;
+/// Most texts and pictures that are given to the model in one request.
+pub(crate) const MOST_INPUTS: usize = 256;
+/// Longest text, in characters; models read much less.
+pub(crate) const LONGEST_TEXT: usize = 8_192;
 /// More than any model here reads of a picture's shorter edge.
 const ENOUGH_PIXELS: u32 = 1024;
 
@@ -101,6 +104,7 @@ pub(crate) fn id(text: &str) -> Result<ContentHash, ApiError> {
 #[into_params(parameter_in = Query)]
 pub(crate) struct IndexParam {
     /// Name of the index; the first one when it is left out.
+    #[param(nullable = false)]
     pub(crate) index: Option<String>,
 }
 
@@ -110,11 +114,12 @@ pub(crate) struct IndexParam {
 #[schema(example = json!({ "text": "a cat on a couch", "not": ["a dog"], "filter": { "after": "2023-06" }, "n": 5 }))]
 pub(crate) struct SearchRequest {
     /// What should be seen, in words.
+    #[schema(max_length = 8192)]
     pub(crate) text: Option<String>,
     /// What it should look like; with `text`, both count.
     pub(crate) image: Option<ImageBody>,
     /// What should not be seen, in words.
-    #[schema(max_items = 8)]
+    #[schema(schema_with = described::not)]
     pub(crate) not: Vec<String>,
     /// Which pictures may be results.
     pub(crate) filter: FilterBody,
@@ -128,7 +133,7 @@ pub(crate) struct SearchRequest {
     pub(crate) rerank: Option<usize>,
     /// Least probability (similarity, where no probability is known); as measured for the model when it is
     /// left out.
-    #[schema(minimum = 0, maximum = 1)]
+    #[schema(minimum = -1, maximum = 1)]
     pub(crate) min_score: Option<f32>,
     /// Leave nothing out, however improbable.
     pub(crate) all: bool,
@@ -155,15 +160,14 @@ pub(crate) enum SortBody {
     Date,
 }
 
-/// A picture: one of the index by its id, or any by its bytes. Exactly one of the fields.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct ImageBody {
-    /// Of a picture in the index: 64 hexadecimal digits.
-    #[schema(pattern = "^[0-9a-fA-F]{64}$")]
-    pub(crate) id: Option<String>,
+/// A picture: one of the index by its id, or any by its bytes.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ImageBody {
+    /// Of a picture in the index.
+    Id(PictureId),
     /// Bytes of a picture file.
-    pub(crate) base64: Option<String>,
+    Base64(String),
 }
 
 /// A picture as a request names it.
@@ -177,12 +181,9 @@ pub(crate) enum Shown {
 
 impl ImageBody {
     pub(crate) fn shown(&self) -> Result<Shown, ApiError> {
-        match (&self.id, &self.base64) {
-            (Some(text), None) => Ok(Shown::Indexed(id(text)?)),
-            (None, Some(text)) => Ok(Shown::Bytes(from_base64(text)?)),
-            _ => Err(ApiError::bad_request(
-                "an image has either an `id` or `base64`, and not both",
-            )),
+        match self {
+            Self::Id(PictureId(text)) => Ok(Shown::Indexed(id(text)?)),
+            Self::Base64(text) => Ok(Shown::Bytes(from_base64(text)?)),
         }
     }
 }
@@ -222,11 +223,11 @@ pub(crate) fn decoded(bytes: &[u8]) -> Result<image::RgbImage, ApiError> {
 impl SearchRequest {
     /// The query but for its picture, which may need decoding.
     pub(crate) fn query(&self) -> Result<Query, ApiError> {
-        let too_long = |text: &str| text.len() > LONGEST_TEXT;
+        let too_long = |text: &str| text.chars().count() > LONGEST_TEXT;
         if self.text.as_deref().is_some_and(too_long) || self.not.iter().any(|text| too_long(text))
         {
             return Err(ApiError::bad_request(format!(
-                "a text has at most {LONGEST_TEXT} bytes"
+                "a text has at most {LONGEST_TEXT} characters"
             )));
         }
         if self.not.len() > MOST_NOT {
@@ -288,20 +289,28 @@ pub(crate) fn within(
 #[into_params(parameter_in = Query)]
 pub(crate) struct SearchParams {
     /// What should be seen, in words.
+    #[param(
+        required,
+        nullable = false,
+        max_length = 8192,
+        pattern = "^[\\s\\S]*\\S[\\s\\S]*$"
+    )]
     pub(crate) q: Option<String>,
     /// What should not be seen, in words; may repeat.
+    #[param(schema_with = described::not)]
     #[serde(deserialize_with = "pairs::list")]
     pub(crate) not: Vec<String>,
     /// Results on a page; 20 when it is left out.
-    #[param(minimum = 1, maximum = 200)]
+    #[param(nullable = false, minimum = 1, maximum = 200)]
     pub(crate) n: Option<usize>,
     /// Next page: `next` of the page before.
+    #[param(nullable = false)]
     pub(crate) cursor: Option<String>,
     /// Best candidates that are looked at again together with the words; 20 when it is left out, 0 for none.
-    #[param(maximum = 200)]
+    #[param(nullable = false, maximum = 200)]
     pub(crate) rerank: Option<usize>,
     /// Least probability (similarity, where no probability is known).
-    #[param(minimum = 0, maximum = 1)]
+    #[param(nullable = false, minimum = -1, maximum = 1)]
     pub(crate) min_score: Option<f32>,
     /// Leave nothing out, however improbable.
     pub(crate) all: bool,
@@ -343,16 +352,21 @@ impl SearchParams {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct FilterBody {
     /// In one of these folders or below; absolute, as the facets list them.
+    #[schema(schema_with = described::folders)]
     pub(crate) folders: Vec<String>,
     /// Taken in or after this year, month or day: `2024`, `2024-07`, `2024-07-03`.
+    #[schema(schema_with = described::period_or_null)]
     pub(crate) after: Option<String>,
     /// Taken before this year, month or day.
+    #[schema(schema_with = described::period_or_null)]
     pub(crate) before: Option<String>,
     /// The camera's name contains this.
     pub(crate) camera: Option<String>,
     /// Of one of these types: `jpeg`, `png`, ...
+    #[schema(schema_with = described::types)]
     pub(crate) types: Vec<String>,
     /// At least so large: `12MP`, `2000x1500` or `5MB`.
+    #[schema(schema_with = described::size_or_null)]
     pub(crate) larger_than: Option<String>,
     /// Taken near a place.
     pub(crate) near: Option<NearBody>,
@@ -363,10 +377,13 @@ pub(crate) struct FilterBody {
 #[serde(deny_unknown_fields)]
 pub(crate) struct NearBody {
     /// Degrees, north positive.
+    #[schema(minimum = -90, maximum = 90)]
     pub(crate) latitude: f64,
     /// Degrees, east positive.
+    #[schema(minimum = -180, maximum = 180)]
     pub(crate) longitude: f64,
     /// Kilometres.
+    #[schema(exclusive_minimum = 0)]
     pub(crate) radius_km: f64,
 }
 
@@ -429,20 +446,27 @@ impl FilterBody {
 #[into_params(parameter_in = Query)]
 pub(crate) struct FilterParams {
     /// In this folder or below; absolute, as the facets list them; may repeat.
+    #[param(schema_with = described::folders)]
     #[serde(deserialize_with = "pairs::list")]
     pub(crate) folder: Vec<String>,
     /// Taken in or after this year, month or day: `2024`, `2024-07`, `2024-07-03`.
+    #[param(schema_with = described::period)]
     pub(crate) after: Option<String>,
     /// Taken before this year, month or day.
+    #[param(schema_with = described::period)]
     pub(crate) before: Option<String>,
     /// The camera's name contains this.
+    #[param(nullable = false)]
     pub(crate) camera: Option<String>,
     /// Of this type: `jpeg`, `png`, ...; may repeat.
+    #[param(schema_with = described::types)]
     #[serde(deserialize_with = "pairs::list")]
     pub(crate) r#type: Vec<String>,
     /// At least so large: `12MP`, `2000x1500` or `5MB`.
+    #[param(schema_with = described::size)]
     pub(crate) larger_than: Option<String>,
     /// Taken near a place: `LATITUDE,LONGITUDE,KILOMETRES`.
+    #[param(schema_with = described::place)]
     pub(crate) near: Option<String>,
 }
 
@@ -577,9 +601,16 @@ mod tests {
 
     #[test]
     fn an_image_is_an_id_or_bytes() {
-        let image =
-            |json: serde_json::Value| serde_json::from_value::<ImageBody>(json).unwrap().shown();
-        assert!(image(serde_json::json!({})).is_err());
+        let read = |json: serde_json::Value| serde_json::from_value::<ImageBody>(json);
+        for json in [
+            serde_json::json!({}),
+            serde_json::json!({"id": "0".repeat(64), "base64": "aGk="}),
+            serde_json::json!({"id": null}),
+            serde_json::json!({"url": "aGk="}),
+        ] {
+            assert!(read(json).is_err());
+        }
+        let image = |json| read(json).unwrap().shown();
         assert!(image(serde_json::json!({"id": "12"})).is_err());
         assert!(image(serde_json::json!({"base64": "???"})).is_err());
         for text in ["aGk=", "data:image/png;base64,aGk="] {

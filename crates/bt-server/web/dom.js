@@ -93,3 +93,12 @@ export function save(blob, name) {
   link.click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
+
+/** Sends a form whose answer is a file: the browser writes it to the disk as it comes, however large it is. */
+export function submit(path, fields) {
+  const inputs = Object.entries(fields).map(([name, value]) => el("input", { type: "hidden", name, value }));
+  const form = el("form", { method: "post", action: path, hidden: true }, ...inputs);
+  document.body.append(form);
+  form.submit();
+  form.remove();
+}

@@ -1,6 +1,6 @@
 // Pictures that were picked, and what can be done with all of them: copy or save their paths, pack them as ZIP.
 
-import { announce, byId, copyAndTell, save, toast } from "./dom.js";
+import { announce, byId, copyAndTell, save, submit, toast } from "./dom.js";
 import { call, sending } from "./api.js";
 import { texts } from "./texts.js";
 
@@ -76,9 +76,16 @@ export class Selection {
     button.disabled = true;
     label.textContent = texts.zipping;
     try {
-      const index = this.index() || undefined;
-      const response = await call("/v1/export", sending({ ids: [...this.#picked.keys()], index }));
-      save(await response.blob(), "pictures.zip");
+      const request = { ids: [...this.#picked.keys()], index: this.index() || undefined };
+      if (!isSecureContext) {
+        // By plain HTTP from another machine, a browser does not say that a form comes from this page.
+        const response = await call("/v1/export", sending(request));
+        save(await response.blob(), "pictures.zip");
+        return;
+      }
+      // What is wrong is said here, since the answer to a form does not come back to the page.
+      await call("/v1/export", sending({ ...request, check: true }));
+      submit("/v1/export", { request: JSON.stringify(request) });
     } catch (problem) {
       toast(problem.message);
     } finally {

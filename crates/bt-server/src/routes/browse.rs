@@ -28,12 +28,14 @@ struct BrowseParams {
     #[param(inline)]
     sort: Order,
     /// Pictures on a page; 20 when it is left out.
-    #[param(minimum = 1, maximum = 200)]
+    #[param(nullable = false, minimum = 1, maximum = 200)]
     n: Option<usize>,
     /// Next page: `next` of the page before.
+    #[param(nullable = false, pattern = "^[A-Za-z0-9_-]{48}$")]
     cursor: Option<String>,
     /// Begins at this picture, counted from 0, instead of where a page ended: to jump far ahead.
-    at: Option<usize>,
+    #[param(nullable = false)]
+    at: Option<u32>,
 }
 
 /// One page.
@@ -68,7 +70,7 @@ async fn browse(
     let n = within("n", n.unwrap_or(DEFAULT_N), 1, MOST_N)?;
     let filter = filter.body()?.filter()?;
     let begin = match (cursor, at) {
-        (None, at) => Begin::At(at.unwrap_or(0)),
+        (None, at) => Begin::At(at.unwrap_or(0) as usize),
         (Some(text), None) => Begin::After(
             PageCursor::parse(&text)
                 .ok_or_else(|| ApiError::bad_request("`cursor` is none that a page has given"))?,

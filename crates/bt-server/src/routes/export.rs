@@ -5,9 +5,10 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+use axum::Form;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
-use axum::http::header;
+use axum::extract::{FromRequest, Request, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bt_store::{Collection, ContentHash, Record};
 use futures_util::stream;
@@ -19,6 +20,7 @@ use utoipa_axum::routes;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
+use crate::described::PictureId;
 use crate::error::ApiError;
 use crate::original::Originals;
 use crate::request::{self, ApiJson, too_large};
@@ -42,22 +44,69 @@ const MISSING: &str = "missing.txt";
 struct ExportRequest {
     /// Ids of pictures.
     #[schema(min_items = 1)]
-    ids: Vec<String>,
+    ids: Vec<PictureId>,
     /// Name of the index; the first one when it is left out.
     index: Option<String>,
+    /// Only say whether the archive can be made.
+    #[serde(default)]
+    check: bool,
 }
+
+/// The same from a form, whose answer a browser writes to the disk as it comes instead of keeping it in memory
+/// for a script.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ExportForm {
+    /// An `ExportRequest` as JSON.
+    request: String,
+}
+
+/// A request, whichever way it comes.
+pub(crate) struct Asked(ExportRequest);
+
+impl<S: Send + Sync> FromRequest<S> for Asked {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let kind = request.headers().get(header::CONTENT_TYPE);
+        if !kind.is_some_and(|kind| kind.as_bytes().starts_with(FORM.as_bytes())) {
+            let ApiJson(request) = ApiJson::from_request(request, state).await?;
+            return Ok(Self(request));
+        }
+        let Form(ExportForm { request }) =
+            Form::from_request(request, state).await.map_err(|error| {
+                let status = error.status();
+                if status == StatusCode::PAYLOAD_TOO_LARGE {
+                    too_large(error.body_text())
+                } else {
+                    ApiError::bad_request(error.body_text())
+                }
+            })?;
+        let request = serde_json::from_str(&request)
+            .map_err(|error| ApiError::bad_request(format!("the field `request`: {error}")))?;
+        Ok(Self(request))
+    }
+}
+
+/// What the fields of a form come as.
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Many pictures as a zip archive
 ///
 /// A picture whose file has gone in the meantime is named in `missing.txt` in the archive.
 #[utoipa::path(
     post, path = "/v1/export", tag = "pictures", operation_id = "export",
-    request_body = ExportRequest,
-    responses((status = 200, description = "The archive", body = Vec<u8>, content_type = "application/zip"))
+    request_body(content(
+        (ExportRequest = "application/json"), (ExportForm = "application/x-www-form-urlencoded")
+    )),
+    responses(
+        (status = 200, description = "The archive", body = Vec<u8>, content_type = "application/zip"),
+        (status = 204, description = "The archive can be made; nothing more was asked"),
+    )
 )]
 async fn export(
     State(state): State<AppState>,
-    ApiJson(ExportRequest { ids, index }): ApiJson<ExportRequest>,
+    Asked(ExportRequest { ids, index, check }): Asked,
 ) -> Result<Response, ApiError> {
     let (engine, limits) = (state.engine(index.as_deref())?, &state.options.limits);
     if ids.is_empty() {
@@ -71,7 +120,7 @@ async fn export(
         )));
     }
     let mut seen = HashSet::new();
-    let ids = ids.iter().map(|text| request::id(text));
+    let ids = ids.iter().map(|PictureId(text)| request::id(text));
     let ids: Vec<ContentHash> = ids
         .filter(|id| id.as_ref().map_or(true, |id| seen.insert(*id)))
         .collect::<Result<_, _>>()?;
@@ -98,6 +147,9 @@ async fn export(
     let permit = Arc::clone(&state.gallery.exports)
         .try_acquire_owned()
         .map_err(|_| ApiError::overloaded(10))?;
+    if check {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
     let originals = Arc::clone(&state.gallery.originals);
     let (send, receive) = mpsc::channel(AHEAD);
     tokio::task::spawn_blocking(move || {

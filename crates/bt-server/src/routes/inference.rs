@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 
 use crate::engine::{Model, Snapshot, Ticket};
 use crate::error::ApiError;
-use crate::request::{self, ApiJson, ApiQuery, ImageBody, IndexParam, Shown};
+use crate::request::{self, ApiJson, ApiQuery, ImageBody, IndexParam, MOST_INPUTS, Shown};
 use crate::state::AppState;
 
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
@@ -31,9 +31,6 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 
 /// A picture of one pixel, for the examples of the description.
 const PIXEL: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
-
-/// Most texts and pictures of a request.
-const MOST_INPUTS: usize = 256;
 
 /// What is embedded.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
@@ -178,7 +175,7 @@ struct EmbeddingsRequest {
 enum Texts {
     /// One.
     One(String),
-    /// Several.
+    /// Several; at most 256.
     Many(Vec<String>),
 }
 
@@ -297,20 +294,60 @@ async fn embeddings(
 }
 
 /// A text with pictures, or a picture with texts.
-#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(untagged, try_from = "serde_json::Value")]
 #[schema(example = json!({ "query": "a cat on a couch", "images": [{ "base64": PIXEL }] }))]
-struct RerankRequest {
-    /// A text, matched with each of `images`.
-    query: Option<String>,
+enum RerankRequest {
+    /// A text, matched with each of several pictures.
+    Pictures(TextWithPictures),
+    /// A picture, matched with each of several texts.
+    Texts(PictureWithTexts),
+}
+
+/// A text, matched with each of several pictures.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct TextWithPictures {
+    /// The text.
+    query: String,
     /// Pictures; at most 256.
+    #[schema(min_items = 1, max_items = 256)]
     images: Vec<ImageBody>,
-    /// A picture, matched with each of `texts`.
-    query_image: Option<ImageBody>,
+    /// Scores that are sorted by instead of probabilities.
+    #[serde(default)]
+    raw_scores: bool,
+}
+
+/// A picture, matched with each of several texts.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct PictureWithTexts {
+    /// The picture.
+    query_image: ImageBody,
     /// Texts; at most 256.
+    #[schema(min_items = 1, max_items = 256)]
     texts: Vec<String>,
     /// Scores that are sorted by instead of probabilities.
+    #[serde(default)]
     raw_scores: bool,
+}
+
+impl TryFrom<serde_json::Value> for RerankRequest {
+    type Error = String;
+
+    /// Which of the two it is can be told by the first field, so that an error is about what was meant.
+    fn try_from(body: serde_json::Value) -> Result<Self, String> {
+        let read = match (body.get("query"), body.get("query_image")) {
+            (Some(_), None) => serde_json::from_value(body).map(Self::Pictures),
+            (None, Some(_)) => serde_json::from_value(body).map(Self::Texts),
+            _ => {
+                return Err(
+                    "give either `query` with `images`, or `query_image` with `texts`".to_owned(),
+                );
+            }
+        };
+        read.map_err(|error| error.to_string())
+    }
 }
 
 /// A score and whose it is.
@@ -332,14 +369,9 @@ async fn rerank(
     ApiQuery(IndexParam { index }): ApiQuery<IndexParam>,
     ApiJson(request): ApiJson<RerankRequest>,
 ) -> Result<Json<Vec<Ranked>>, ApiError> {
-    let (texts, images) = match (request.query, request.query_image) {
-        (Some(text), None) if request.texts.is_empty() => (vec![text], request.images),
-        (None, Some(image)) if request.images.is_empty() => (request.texts, vec![image]),
-        _ => {
-            return Err(ApiError::bad_request(
-                "give either `query` with `images`, or `query_image` with `texts`",
-            ));
-        }
+    let (texts, images, raw) = match request {
+        RerankRequest::Pictures(asked) => (vec![asked.query], asked.images, asked.raw_scores),
+        RerankRequest::Texts(asked) => (asked.texts, vec![asked.query_image], asked.raw_scores),
     };
     bounded(texts.len())?;
     bounded(images.len())?;
@@ -348,7 +380,6 @@ async fn rerank(
         .map(ImageBody::shown)
         .collect::<Result<_, _>>()?;
     let engine = state.engine(index.as_deref())?;
-    let raw = request.raw_scores;
     let ranked = engine
         .run(move |snapshot, scorer| ranked(&texts, &shown, raw, snapshot, scorer))
         .await?;
@@ -501,4 +532,20 @@ async fn features(
         })
         .await?;
     Ok(Json(features))
+}
+
+/// Reads a body as each request that there is here; for [`crate::parsers`].
+pub(crate) fn read(bytes: &[u8]) {
+    let _ = serde_json::from_slice::<EmbedRequest>(bytes);
+    let _ = serde_json::from_slice::<EmbeddingsRequest>(bytes);
+    if let Ok(request) = serde_json::from_slice::<FeaturesRequest>(bytes) {
+        let _ = request.image.shown();
+    }
+    match serde_json::from_slice::<RerankRequest>(bytes) {
+        Ok(RerankRequest::Pictures(asked)) => asked.images.iter().for_each(|image| {
+            let _ = image.shown();
+        }),
+        Ok(RerankRequest::Texts(asked)) => drop(asked.query_image.shown()),
+        Err(_) => {}
+    }
 }

@@ -177,6 +177,6 @@ async fn numbers() -> Result<Response, ApiError> {
     get, path = "/openapi.json", tag = "operations",
     responses((status = 200, description = "OpenAPI 3.1", body = Object))
 )]
-async fn openapi(State(state): State<AppState>) -> Json<utoipa::openapi::OpenApi> {
+async fn openapi(State(state): State<AppState>) -> Json<serde_json::Value> {
     Json(app::description(&state))
 }

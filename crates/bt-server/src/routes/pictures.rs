@@ -18,6 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::range::{Part, asked, has_it};
+use crate::described::PictureId;
 use crate::engine::{Engine, Snapshot};
 use crate::error::ApiError;
 use crate::original::Original;
@@ -43,7 +44,7 @@ const LONGEST_TEXT: usize = 1000;
 /// What is known of a picture
 #[utoipa::path(
     get, path = "/v1/pictures/{id}", tag = "pictures", operation_id = "get_picture",
-    params(("id" = String, Path, description = "64 hexadecimal digits", pattern = "^[0-9a-f]{64}$"), IndexParam),
+    params(("id" = PictureId, Path), IndexParam),
     responses((status = 200, description = "The picture", body = PictureBody))
 )]
 async fn record(
@@ -96,7 +97,7 @@ fn usual_edge() -> usize {
 #[utoipa::path(
     get, path = "/v1/pictures/{id}/thumbnail", tag = "pictures", operation_id = "get_thumbnail",
     params(
-        ("id" = String, Path, description = "64 hexadecimal digits", pattern = "^[0-9a-f]{64}$"),
+        ("id" = PictureId, Path),
         ThumbnailParams, IndexParam
     ),
     responses(
@@ -167,7 +168,7 @@ struct FileParams {
 #[utoipa::path(
     get, path = "/v1/pictures/{id}/file", tag = "pictures", operation_id = "get_file",
     params(
-        ("id" = String, Path, description = "64 hexadecimal digits", pattern = "^[0-9a-f]{64}$"),
+        ("id" = PictureId, Path),
         FileParams, IndexParam
     ),
     responses(
@@ -280,9 +281,10 @@ fn disposition(path: &FilePath, download: bool) -> Result<HeaderValue, ApiError>
 #[into_params(parameter_in = Query)]
 struct WhyParams {
     /// The query's words.
-    #[param(max_length = 1000)]
+    #[param(max_length = 1000, pattern = "^[\\s\\S]*\\S[\\s\\S]*$")]
     q: String,
     /// Draw this one of the words (from 0) instead of listing them.
+    #[param(nullable = false)]
     word: Option<usize>,
 }
 
@@ -306,7 +308,7 @@ struct WhyWord {
 #[utoipa::path(
     get, path = "/v1/pictures/{id}/why", tag = "pictures", operation_id = "get_why",
     params(
-        ("id" = String, Path, description = "64 hexadecimal digits", pattern = "^[0-9a-f]{64}$"),
+        ("id" = PictureId, Path),
         WhyParams, IndexParam
     ),
     responses((status = 200, description = "The words, or one word drawn over the picture", content(
@@ -320,9 +322,9 @@ async fn why(
     ApiQuery(IndexParam { index }): ApiQuery<IndexParam>,
 ) -> Result<Response, ApiError> {
     let text = q.trim();
-    if text.is_empty() || text.len() > LONGEST_TEXT {
+    if text.is_empty() || q.chars().count() > LONGEST_TEXT {
         return Err(ApiError::bad_request(format!(
-            "`q` has between 1 and {LONGEST_TEXT} bytes"
+            "`q` has between 1 and {LONGEST_TEXT} characters"
         )));
     }
     let engine = state.engine(index.as_deref())?;

@@ -8,6 +8,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::described::PictureId;
 use crate::error::ApiError;
 use crate::request::{self, ApiQuery, FilterParams, IndexParam, SearchRequest};
 use crate::response::SearchResponse;
@@ -23,12 +24,13 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 #[into_params(parameter_in = Query)]
 struct PageParams {
     /// Results on a page; 20 when it is left out.
-    #[param(minimum = 1, maximum = 200)]
+    #[param(nullable = false, minimum = 1, maximum = 200)]
     n: Option<usize>,
     /// Next page: `next` of the page before.
+    #[param(nullable = false)]
     cursor: Option<String>,
     /// Least similarity.
-    #[param(minimum = 0, maximum = 1)]
+    #[param(nullable = false, minimum = -1, maximum = 1)]
     min_score: Option<f32>,
     /// Compare every vector, even where a graph would be faster.
     exact: bool,
@@ -42,7 +44,7 @@ struct PageParams {
 #[utoipa::path(
     get, path = "/v1/similar/{id}", tag = "search", operation_id = "similar",
     params(
-        ("id" = String, Path, description = "Of a picture: 64 hexadecimal digits"),
+        ("id" = PictureId, Path),
         PageParams, FilterParams, IndexParam
     ),
     responses((status = 200, description = "A page of results", body = SearchResponse))

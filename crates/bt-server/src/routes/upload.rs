@@ -19,6 +19,7 @@ use utoipa_axum::routes;
 
 use super::pictures::find;
 use crate::album::Album;
+use crate::described::PictureId;
 use crate::engine::{Engine, Snapshot};
 use crate::error::ApiError;
 use crate::request::{ApiQuery, IndexParam, too_large};
@@ -32,8 +33,10 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 
 /// What a form may take beside the picture.
 const FORM: u64 = 64 << 10;
-/// A longer caption is refused.
-const LONGEST_CAPTION: usize = 16 << 10;
+/// A longer caption, in characters, is refused.
+const LONGEST_CAPTION: usize = 4096;
+/// Most bytes of a character.
+const CHARACTER: usize = 4;
 /// How long is waited until a search finds what was uploaded, and how often is looked.
 const VISIBLE_WITHIN: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -46,6 +49,7 @@ struct UploadForm {
     #[schema(value_type = String, format = Binary)]
     image: Vec<u8>,
     /// What it shows, in words.
+    #[schema(max_length = 4096)]
     caption: Option<String>,
 }
 
@@ -132,7 +136,9 @@ pub(crate) async fn read(
     while let Some(mut field) = form.next_field().await.map_err(bad_form)? {
         let (name, most) = match field.name() {
             Some("image") if image.is_none() => ("image", most),
-            Some("caption") if caption.is_none() => ("caption", LONGEST_CAPTION as u64),
+            Some("caption") if caption.is_none() => {
+                ("caption", (LONGEST_CAPTION * CHARACTER) as u64)
+            }
             name => {
                 return Err(ApiError::bad_request(format!(
                     "the form has the part `{}`; expected are `image` and `caption`, once each",
@@ -152,6 +158,11 @@ pub(crate) async fn read(
         } else {
             let text = String::from_utf8(bytes)
                 .map_err(|_| ApiError::bad_request("`caption` is no UTF-8"))?;
+            if text.chars().count() > LONGEST_CAPTION {
+                return Err(ApiError::bad_request(format!(
+                    "`caption` has more than {LONGEST_CAPTION} characters"
+                )));
+            }
             caption = Some(text);
         }
     }
@@ -235,7 +246,7 @@ async fn put(
 /// Only what lies in the album is deleted; copies elsewhere, and what is known of them, stay.
 #[utoipa::path(
     delete, path = "/v1/pictures/{id}", tag = "pictures", operation_id = "delete_picture",
-    params(("id" = String, Path, description = "64 hexadecimal digits", pattern = "^[0-9a-f]{64}$"), IndexParam),
+    params(("id" = PictureId, Path), IndexParam),
     responses((status = 204, description = "It is gone"))
 )]
 async fn delete(
