@@ -83,6 +83,23 @@ fn bodies_of_searches_survive_small_changes() {
 }
 
 #[test]
+fn other_bodies_survive_small_changes() {
+    let deep = format!(r#"{{"inputs":{}"#, "[".repeat(100_000));
+    let seeds = texts(&[
+        r#"{"inputs":["a cat",{"image":"R0lGODlhAQABAAAAADs="}],"truncate":true}"#,
+        r#"{"input":["a cat","a dog"],"model":"x","encoding_format":"base64"}"#,
+        r#"{"query":"a cat","images":[{"base64":"R0lGODlhAQABAAAAADs="},{"id":"00"}],"raw_scores":true}"#,
+        r#"{"query_image":{"base64":"data:image/gif;base64,R0lGODlhAQABAAAAADs="},"texts":["a cat"]}"#,
+        r#"{"text":"a cat","image":{"id":"0000000000000000000000000000000000000000000000000000000000000000"}}"#,
+        r#"{"text":"a cat","not":["snow"],"n":99,"folders":["/a"],"after":"2024-07","min_score":1e99}"#,
+        r#"{"ids":["0000000000000000000000000000000000000000000000000000000000000000"],"check":true}"#,
+        "request=%7B%22ids%22%3A%5B%2200%22%5D%7D",
+        &deep,
+    ]);
+    mutate(&seeds, 500, parsers::bodies);
+}
+
+#[test]
 fn query_strings_survive_small_changes() {
     let seeds = texts(&[
         "q=a+cat%20on&not=snow&not=dog&n=5&cursor=AAAA&folder=%2Fa&folder=%2Fb&after=2024-07-03&before=2025",
@@ -97,7 +114,9 @@ fn query_strings_survive_small_changes() {
 fn forms_survive_small_changes() {
     let form = "\u{1}x--x\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a\"\r\n\r\nGIF89a\r\n--x\r\n\
                 Content-Disposition: form-data; name=\"caption\"\r\n\r\na cat\r\n--x--\r\n";
-    let mut seeds = texts(&[form, "\u{1}x--x--", "\u{0}", ""]);
+    let search = "\u{1}x--x\r\nContent-Disposition: form-data; name=\"request\"\r\n\r\n{\"text\":\"a cat\",\"n\":5}\r\n--x\r\n\
+                  Content-Disposition: form-data; name=\"image\"\r\n\r\nGIF89a\r\n--x--\r\n";
+    let mut seeds = texts(&[form, search, "\u{1}x--x--", "\u{0}", ""]);
     let mut endless =
         b"\x01x--x\r\nContent-Disposition: form-data; name=\"image\"\r\n\r\n".to_vec();
     endless.resize(2 << 20, b'-');

@@ -82,6 +82,31 @@ struct SearchPictures {
     index: Option<String>,
 }
 
+impl SearchPictures {
+    /// As the engine takes it.
+    fn query(&self) -> Result<Query, ApiError> {
+        if self.text.trim().is_empty() {
+            return Err(ApiError::bad_request("`text` says nothing")
+                .hint("search_pictures takes a description of what should be seen"));
+        }
+        let request = SearchRequest {
+            text: Some(self.text.clone()),
+            not: self.not.clone(),
+            filter: FilterBody {
+                folders: self.folders.clone(),
+                after: self.after.clone(),
+                before: self.before.clone(),
+                camera: self.camera.clone(),
+                ..FilterBody::default()
+            },
+            n: Some(self.n.unwrap_or(USUAL).clamp(1, MOST)),
+            min_score: self.min_score,
+            ..SearchRequest::default()
+        };
+        request.query()
+    }
+}
+
 /// Arguments of `get_picture`.
 #[derive(Debug, Deserialize, JsonSchema)]
 struct GetPicture {
@@ -102,6 +127,15 @@ struct SimilarPictures {
     thumbnails: Option<bool>,
     /// Which index, as index_status names them; the first one when left out.
     index: Option<String>,
+}
+
+/// Reads arguments as those of each tool; for [`crate::parsers`].
+pub(crate) fn read(bytes: &[u8]) {
+    let _ = serde_json::from_slice::<GetPicture>(bytes);
+    let _ = serde_json::from_slice::<SimilarPictures>(bytes);
+    if let Ok(asked) = serde_json::from_slice::<SearchPictures>(bytes) {
+        let _ = asked.query();
+    }
 }
 
 #[tool_router]
@@ -179,25 +213,7 @@ impl ServerHandler for Tools {
 
 impl Tools {
     async fn search(&self, wish: SearchPictures) -> Result<CallToolResult, ApiError> {
-        if wish.text.trim().is_empty() {
-            return Err(ApiError::bad_request("`text` says nothing")
-                .hint("search_pictures takes a description of what should be seen"));
-        }
-        let request = SearchRequest {
-            text: Some(wish.text),
-            not: wish.not,
-            filter: FilterBody {
-                folders: wish.folders,
-                after: wish.after,
-                before: wish.before,
-                camera: wish.camera,
-                ..FilterBody::default()
-            },
-            n: Some(wish.n.unwrap_or(USUAL).clamp(1, MOST)),
-            min_score: wish.min_score,
-            ..SearchRequest::default()
-        };
-        self.found(wish.index.as_deref(), request.query()?, wish.thumbnails)
+        self.found(wish.index.as_deref(), wish.query()?, wish.thumbnails)
             .await
     }
 

@@ -13,9 +13,10 @@ use bt_picture::Limits;
 use futures_util::FutureExt;
 
 use crate::auth::{Hosts, Right, Sessions, is_from_elsewhere};
+use crate::mcp;
 use crate::pages::PageCursor;
 use crate::request::{FilterParams, ImageBody, SearchParams, SearchRequest, Shown, query_string};
-use crate::routes::{Part, has_it, part, read_form};
+use crate::routes::{AskedExport, Part, has_it, part, read_form, read_inference, read_search_form};
 
 /// A picture file, as an upload or a query brings it.
 pub fn picture(bytes: &[u8]) {
@@ -60,7 +61,22 @@ pub fn query(bytes: &[u8]) {
     let _ = params.request(filter, None).query();
 }
 
-/// The form of an upload. The first byte says how long the boundary is, which follows.
+/// Bodies of everything but searching: the model itself, archives, and what assistants say to their tools.
+pub fn bodies(bytes: &[u8]) {
+    read_inference(bytes);
+    mcp::read(bytes);
+    for kind in ["application/json", "application/x-www-form-urlencoded"] {
+        let mut request = Request::new(Body::from(bytes.to_vec()));
+        *request.method_mut() = Method::POST;
+        let kind = HeaderValue::from_static(kind);
+        request.headers_mut().insert(header::CONTENT_TYPE, kind);
+        // All bytes are there: nothing is waited for.
+        let asked = AskedExport::from_request(request, &()).now_or_never();
+        assert!(asked.is_some());
+    }
+}
+
+/// The forms of an upload and of a search. The first byte says how long the boundary is, which follows.
 pub fn form(bytes: &[u8]) {
     const MOST: u64 = 1 << 20;
     let Some((length, rest)) = bytes.split_first() else {
@@ -71,10 +87,16 @@ pub fn form(bytes: &[u8]) {
     let Ok(kind) = HeaderValue::from_bytes(&kind) else {
         return;
     };
-    let mut request = Request::new(Body::from(body.to_vec()));
-    request.headers_mut().insert(header::CONTENT_TYPE, kind);
+    let request = || {
+        let mut request = Request::new(Body::from(body.to_vec()));
+        request
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, kind.clone());
+        request
+    };
     // All bytes are there: nothing is waited for.
-    let form = Multipart::from_request(request, &()).now_or_never();
+    assert!(read_search_form(request(), &()).now_or_never().is_some());
+    let form = Multipart::from_request(request(), &()).now_or_never();
     if let Some(Ok(form)) = form
         && let Some(Ok((image, _))) = read_form(form, MOST).now_or_never()
     {

@@ -13,8 +13,11 @@ mod upload;
 
 use utoipa_axum::router::OpenApiRouter;
 
+pub(crate) use export::Asked as AskedExport;
+pub(crate) use inference::read as read_inference;
 pub(crate) use operations::IndexBody;
 pub(crate) use range::{Part, has_it, part};
+pub(crate) use search::form as read_search_form;
 pub(crate) use upload::read as read_form;
 
 use crate::state::AppState;

@@ -92,9 +92,10 @@ async fn by_body(State(state): State<AppState>, request: Request) -> Result<Resp
     search(&state, request, upload, steps).await
 }
 
-async fn form(
+/// The parts of the form.
+pub(crate) async fn form<S: Send + Sync>(
     request: Request,
-    state: &AppState,
+    state: &S,
 ) -> Result<(SearchRequest, Option<Vec<u8>>), ApiError> {
     let bad = |error: axum::extract::multipart::MultipartError| {
         if error.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
