@@ -12,7 +12,7 @@ import claims
 import model
 import tokens
 from backgrounds import BACKGROUNDS
-from claims import CLAIMS, NAMES, NUMBER, PLACE, SEVERAL, SINGULAR
+from claims import CLAIMS, NAMES, NUMBER, PLACE, SEVERAL, SINGULAR, TINTS
 from make_data import CELL, CHUNK, FALSE, TRUE
 
 NUMBERS = 8  # 1 to 4 of a kind, then 1 to 4 different things
@@ -21,7 +21,7 @@ FORMS = ["{0}", "{0}", "a {0}", "a {0}", "a {0}", "the {0}", "{1}", "a photo of 
 
 
 class Queries:
-    """Short queries: what a thing or a place is called, and nothing more."""
+    """Short queries: what a thing, a thing of a colour, a kind of things or a place is called, and nothing more."""
 
     def __init__(self, words, tokenizer):
         texts, rows, self.of = [], [], [[] for _ in words.own]
@@ -37,7 +37,9 @@ class Queries:
                     text = form.format(name, captions.plural(name))
                 by_name.setdefault(name, []).append(len(texts))
                 texts.append(text)
-                rows.append((words.number[name], 0 if form in ("{0}", "{1}") else SEVERAL if "some" in form else SINGULAR))
+                number = 0 if form in ("{0}", "{1}") else SEVERAL if "some" in form else SINGULAR
+                # a cat beside a dog are "some animals" though there is one of each: kinds claim no number
+                rows.append((words.number[name], 0 if name in words.kind else number))
         for own, mine in zip(words.own, self.of):
             known = [n for n in own if n in by_name] or [words.plain(own[0])]
             for k, name in enumerate(known):
@@ -54,17 +56,37 @@ class Queries:
                 texts.append(text)
                 placed.append(row)
         self.places = np.arange(len(named), len(texts))
+        coloured, self.coloured = [], len(texts)
+        for own in words.own:
+            name = words.plain(own[0])
+            for colour, number in claims.COLOUR_NUMBER.items():
+                for text in (f"{colour} {name}", captions.with_article(f"{colour} {name}", name)):
+                    row = np.zeros(CLAIMS, np.int16)
+                    row[NAMES.start], row[TINTS.start] = words.number[name], number
+                    texts.append(text)
+                    coloured.append(row)
         self.ids = tokens.ids_of(tokenizer, texts)
-        self.claims = np.concatenate([named, np.array(placed)])
+        self.longest = int((self.ids != model.PAD).sum(1).max())
+        self.claims = np.concatenate([named, np.array(placed), np.array(coloured)])
         self.claims[:, claims.EXACT] = 1
-        longest = max(map(len, self.of))
-        self.many = np.array([len(m) for m in self.of])
-        self.of = np.array([m + [0] * (longest - len(m)) for m in self.of])
+        self.of, self.many = self.rectangle(self.of)
+        self.of_kind, self.many_of_kind = self.rectangle([[i for w in kind.words for i in by_name[w]] for kind in words.kinds])
 
-    def draw(self, n, concepts, rng):
-        """Numbers of n queries: mostly for some of these concepts."""
-        c = rng.choice(concepts, n)
+    @staticmethod
+    def rectangle(lists):
+        """The lists as rows of one array, and how long each was."""
+        longest = max(map(len, lists))
+        return np.array([m + [0] * (longest - len(m)) for m in lists]), np.array([len(m) for m in lists])
+
+    def draw(self, n, concepts, colours, rng, kinds):
+        """Numbers of n queries: a share of `kinds` for any kind, a few for places, the others for some of these concepts,
+        half of the time with their colours (0: as the art comes)."""
+        which, k = rng.integers(0, len(concepts), n), rng.integers(0, len(self.of_kind), n)
+        c, colour = concepts[which], colours[which]
         out = self.of[c, (rng.random(n) * self.many[c]).astype(int)]
+        with_colour = self.coloured + ((c * len(claims.COLOUR_NUMBER) + colour - 1) * 2 + rng.integers(0, 2, n))
+        out = np.where((colour > 0) & (rng.random(n) < .5), with_colour, out)
+        out = np.where(rng.random(n) < kinds, self.of_kind[k, (rng.random(n) * self.many_of_kind[k]).astype(int)], out)
         return np.where(rng.random(n) < .06, rng.choice(self.places, n), out)
 
 
@@ -158,7 +180,7 @@ class Pictures:
 
 
 def kept_patches(pictures, keep):
-    """(normalised patches in bfloat16, which they are): `keep` of them, the busy ones preferred; 0 keeps all.
+    """(normalised patches, which they are): `keep` of them, the busy ones preferred; 0 keeps all.
     The light of the whole picture changes a little."""
     p, which, device = model.to_patches(pictures), None, pictures.device
     if keep:
@@ -170,4 +192,4 @@ def kept_patches(pictures, keep):
     noise = lambda *shape: torch.randn(*shape, device=device)
     gain, shift = 1 + .08 * noise(n, 1, 1), .06 * noise(n, 1, 1)
     tint = (.05 * noise(n, 1, 3)).repeat_interleave(model.PATCH * model.PATCH, 2)
-    return (model.normalised(p) * gain + shift + tint).bfloat16(), which
+    return model.normalised(p) * gain + shift + tint, which

@@ -26,6 +26,9 @@ MASS = {
     "toilet paper", "cutlery", "planet earth", "earth", "saturn", "planet saturn", "santa claus", "father christmas",
     "stew", "ramen", "noodle soup", "garlic", "broccoli", "poop", "dynamite", "shaved ice", "fire", "salad", "hair",
     "fork and knife", "bow and arrow", "nut and bolt", "luggage", "paella", "thumbs up", "cake", "face in love",
+    "food", "fast food", "junk food", "something to eat", "something to drink", "something to wear", "something sweet",
+    "sweets", "alcohol", "livestock", "means of transport", "furniture", "sport", "sports", "sports equipment", "clothing",
+    "clothes", "jewelry", "jewellery", "electronics",
 }
 IRREGULAR = {
     "mouse": "mice", "sheep": "sheep", "fish": "fish", "deer": "deer", "man": "men", "woman": "women", "knife": "knives",

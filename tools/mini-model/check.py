@@ -12,7 +12,8 @@ from model import normalised, to_patches
 
 class Check:
     def __init__(self, data, device):
-        self.tokenizer, self.device, self.world, self.model = data.tokenizer, str(device), scenes.World(), None
+        self.tokenizer, self.words, self.device = data.tokenizer, data.words, str(device)
+        self.world, self.model = scenes.World(), None
         pixels, self.rows = make_data.read("valid")
         self.patches = normalised(to_patches(torch.from_numpy(np.array(pixels)))).to(device)
 
@@ -24,5 +25,6 @@ class Check:
         texts, pictures = model.texts([r[0][0] for r in rows]), model.pictures(self.patches)
         found = evaluate.retrieval(model, texts, pictures, torch.arange(len(rows), device=self.device), False)
         auc = evaluate.matching(model, rows, texts, pictures)
+        kinds = evaluate.kinds(model, self.words, rows, pictures)
         more = evaluate.answers(model, self.world, rows, pictures, art.WORK / "valid" / "absent.txt")
-        return f"valid: R@1 {' '.join(str(v[0]) for v in found.values())} auc {auc} {more}"
+        return f"valid: R@1 {' '.join(str(v[0]) for v in found.values())} auc {auc} kinds {kinds} {more}"

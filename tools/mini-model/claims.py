@@ -7,6 +7,7 @@ import re
 import numpy as np
 import torch
 
+import kinds
 import scenes
 from backgrounds import BACKGROUNDS, CAN_BE_NIGHT, COLOURS, TEXTURES
 
@@ -52,6 +53,12 @@ LOOSE = {
     "full moon": ["crescent moon"], "crescent moon": ["full moon"], "plant": ["cactus"], "circle": ["full moon", "football"],
 }
 NOT_LOOSE = {("dog", "hot dog"), ("sun", "sunflower")}
+# thing -> its colour where the art is as it comes: those that a name of theirs says. One style has others: a blue car.
+OTHER_COLOURS = "noto-v1"
+OWN_COLOUR = {
+    "bear": "brown", "polar bear": "white", "cherry blossom": "pink", "rose": "red", "apple": "red", "taxi": "yellow",
+    "car": "red", "star": "yellow", "red book": "red", "heart": "red",
+}
 # background -> things that stand in it although they are none of the picture's things
 STANDING_THERE = {
     "forest": ["tree", "pine tree"], "city": ["house", "window", "hospital", "school", "factory"], "sky": ["cloud"],
@@ -72,13 +79,17 @@ class Said:
 
 
 class Words:
-    """Numbers for concepts and their names, and which name fits which concept."""
+    """Numbers for concepts, their names and the words for kinds of them, and which of these fits which concept."""
 
     def __init__(self, world):
         self.taught = sorted(i for group in world.by_kind.values() for i in group)
         self.concept = {c: i for i, c in enumerate(self.taught)}
         self.own = [world.concepts[c]["names"] for c in self.taught]
         self.names = sorted({n for own in self.own for n in own} | {self.plain(own[0]) for own in self.own})
+        self.kinds = kinds.read({own[0] for own in self.own})
+        self.kind = {word: kind for kind in self.kinds for word in kind.words}
+        # last, so that sets that were drawn before there were kinds have the same numbers
+        self.names += [word for word in self.kind if word not in self.names]
         self.number = {n: i + 1 for i, n in enumerate(self.names)}
 
     @staticmethod
@@ -98,7 +109,9 @@ class Words:
     def facts(self, spec):
         row = np.zeros(FACTS, np.int16)
         for k, x in enumerate(spec["objs"][:4]):
-            row[k], row[4 + k] = self.concept[x["c"]] + 1, COLOUR_NUMBER.get(x["col"], 0)
+            c = self.concept[x["c"]]
+            own = None if x["st"] == OTHER_COLOURS else OWN_COLOUR.get(self.own[c][0])
+            row[k], row[4 + k] = c + 1, COLOUR_NUMBER.get(x["col"] or own, 0)
         row[WHERE] = PLACE_NUMBER[place(spec["bg"])]
         row[MANY] = spec["n"] if spec["kind"] == "count" else 1
         row[RELATED] = RELATION_NUMBER.get(spec.get("rel"), 0)
@@ -107,12 +120,14 @@ class Words:
     def fits(self):
         """[names + 1, concepts + 1]: 1 the name is right, 0 who knows, -1 it is wrong"""
         out = np.full((len(self.names) + 1, len(self.taught) + 1), -1, np.int8)
+        nothing = kinds.Kind([], set(), set())
         for n, name in enumerate(self.names, 1):
+            kind = self.kind.get(name, nothing)
             for c, own in enumerate(self.own, 1):
                 first = own[0]
-                if name in own or name == self.plain(first):
+                if name in own or name == self.plain(first) or first in kind.things:
                     out[n, c] = 1
-                elif (name, first) not in NOT_LOOSE and (
+                elif first in kind.unsure or (name, first) not in NOT_LOOSE and (
                         first in LOOSE.get(name, ()) or set(name.split()) < set(first.split())):
                     out[n, c] = 0
         return out

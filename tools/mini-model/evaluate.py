@@ -6,7 +6,7 @@ usage: evaluate.py [--export NAME] [--golden OUT] [--sets test,known,unseen,vali
 Retrieval on the drawn sets is by the first caption of each picture, which says all that is there; on the album (samples/)
 by the first and then by all captions. Three ways to sort: by embedding, the best 20 by ITM, and these by the ITM logit
 difference plus the scaled cosine. AUC: own caption against that of another picture (random) and against captions changed
-in one thing (changed).
+in one thing (changed). Kinds: words like "animal" as queries, all pictures sorted in each of these ways.
 """
 import argparse
 import json
@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 import art
+import claims
 import export
 import make_data
 import scenes
@@ -163,6 +164,34 @@ def named(model, world, rows, pictures):
     return {k: round(100 * float(np.mean(v)), 1) for k, v in out.items()}
 
 
+def kinds(model, words, rows, pictures):
+    """Queries that name a kind of things (the first word of each line of kinds.txt): mean average precision, and share of
+    the first ten (of as many as fit, where these are fewer) that fit; how often ITM finds a pair likely that fits, and one
+    that does not. Pictures of which it is not known whether they fit are left out, word by word."""
+    asked, n = [k.words[0] for k in words.kinds], len(rows)
+    said = np.zeros((len(asked), claims.CLAIMS), np.int16)
+    said[:, 0], said[:, claims.EXACT] = [words.number[word] for word in asked], 1
+    sent = lambda a: torch.from_numpy(a).to(model.device)
+    true, false = claims.Judge(words, torch.device(model.device))(sent(said), sent(np.stack([words.facts(r[3]) for r in rows])))
+    texts = model.texts(asked)
+    cosine = texts[2] @ pictures[1].t()
+    pair = torch.arange(true.numel(), device=model.device)
+    itm = model.itm(texts, pictures, pair // n, pair % n).reshape(true.shape)
+    out = {}
+    for name, score in (("embedding", cosine), ("itm", itm), ("itm_plus_itc", itm + model.scale * cosine)):
+        precision, ten = [], []
+        for s, t, f in zip(score, true, false):
+            known = t | f
+            right = t[known][s[known].argsort(descending=True, stable=True)].double()
+            if right.any():
+                places = torch.arange(1, len(right) + 1, device=model.device)
+                precision.append(float((right * right.cumsum(0) / places).sum() / right.sum()))
+                ten.append(float(right[:10].sum() / min(10, right.sum())))
+        out[name] = dict(average_precision=round(100 * np.mean(precision), 1), first_ten=round(100 * np.mean(ten), 1))
+    likely = lambda which: round(100 * float((itm[which] > 0).double().mean()), 1)
+    return dict(words=len(precision), **out, likely=likely(true), likely_though_wrong=likely(false))
+
+
 def answers(model, world, rows, pictures, absent):
     """On a set in which things are missing: names and captions of what is there, and of what is not (absent.txt)."""
     lines = absent.read_text().splitlines()[1:]
@@ -187,7 +216,7 @@ def main():
         export.write_model(A.export, A.folder)
     if A.golden:
         export.write_golden(A.folder, SAMPLES, A.golden)
-    model = Model.read(A.folder)
+    model, world = Model.read(A.folder), scenes.World()
     for name in filter(None, A.sets.split(",")):
         if name == "album":
             for captions in (1, None):
@@ -200,8 +229,9 @@ def main():
         texts, pictures = model.texts([r[0][0] for r in rows]), model.pictures(patches)
         found = both_ways(model, texts, pictures, torch.arange(len(rows)))
         found["auc"] = matching(model, rows, texts, pictures)
+        found["kinds"] = kinds(model, claims.Words(world), rows, pictures)
         if name == "valid":
-            found.update(answers(model, scenes.World(), rows, pictures, art.WORK / name / "absent.txt"))
+            found.update(answers(model, world, rows, pictures, art.WORK / name / "absent.txt"))
         print(json.dumps(dict(set=name, pairs=len(rows), **found)), flush=True)
 
 

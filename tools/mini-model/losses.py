@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import claims
+import tokens
 from batches import kept_patches
 from make_data import FALSE, TRUE
 from model import EMBEDDING, PAD, WIDTH, Mini
@@ -17,6 +18,7 @@ FAR = -1e4  # a score that never wins
 # with the right one; the picture beside it, often its twin; short queries with what they name, with what they are
 # confused with (two), and with anything that they do not name.
 ITM_WEIGHTS = dict(own=2.0, made=1.0, text=1.0, picture=1.0, beside=.8, named=2.0, other=1.0, another=1.0, any=.5)
+QUERIES = ("named", "other", "another", "any")  # those of them that come from short queries, the last ones
 
 
 class Net(nn.Module):
@@ -35,6 +37,9 @@ class Net(nn.Module):
         """Starts from a model folder, or from the f32 parts that train.py --out writes."""
         files = sorted(Path(folder).glob("average-*.safetensors")) or [Path(folder) / "model.safetensors"]
         self.mini.load_state_dict({k: v.float() for f in files for k, v in load_file(f).items()})
+        with torch.no_grad():  # no folder has vectors of the concepts: what the text tower says for their names
+            ids = tokens.ids_of(data.tokenizer, ["a " + own[0] for own in data.words.own])
+            self.names.copy_(self.mini.embed_text(self.mini.text(torch.from_numpy(ids).long())[1]))
 
 
 def at(x, where):
@@ -43,10 +48,11 @@ def at(x, where):
 
 
 class Losses:
-    """The losses of one step, and their running means for the report."""
+    """The losses of one step, and their running means for the report. `options`: those of train.py."""
 
-    def __init__(self, net, data, keep, rng):
-        self.net, self.mini, self.data, self.keep, self.rng = net, net.mini, data, keep, rng
+    def __init__(self, net, data, options, rng):
+        self.net, self.mini, self.data, self.options, self.rng = net, net.mini, data, options, rng
+        self.frozen = not any(p.requires_grad for p in net.mini.bridgetower.vision_model.parameters())
         self.judge = claims.Judge(data.words, data.device)
         fits = torch.from_numpy(data.words.fits()[:, 1:]).to(data.device)
         self.right_concept = (fits > 0).float()
@@ -66,10 +72,13 @@ class Losses:
 
     def step(self, n, phase, whole):
         pictures, pick, cells = self.data.draw(n, self.rng, phase == "single")
-        patches, which = kept_patches(pictures, 0 if whole else self.keep)
+        patches, which = kept_patches(pictures, 0 if whole else self.options.keep)
+        patches = patches.to(self.net.names.dtype)
         facts = self.data.sent(self.data.facts[pick])
         states = self.mini.vision(patches, which)
         embedded = self.mini.embed_picture(states)
+        if self.frozen:
+            return self.words(pick, facts, states, embedded, True)
         seen = self.seen(embedded, states, facts, cells if which is None else cells.gather(1, which))
         if phase in ("single", "visual"):
             return seen
@@ -100,10 +109,13 @@ class Losses:
         """Ids and claims: own captions, false captions, short queries."""
         data, rng = self.data, self.rng
         own, made = rng.integers(0, TRUE, n), rng.integers(TRUE, TRUE + FALSE, n)
-        things = data.facts[pick][:, claims.THINGS].numpy()
-        shown = things[things > 0] - 1
-        q = np.concatenate([data.queries.draw(n // 4 - n // 32, shown, rng),
-                            data.queries.draw(n // 32, np.arange(data.concepts), rng)])
+        facts = data.facts[pick].numpy()
+        things, colours = facts[:, claims.THINGS], facts[:, claims.COLOURED]
+        every, kinds = np.arange(data.concepts), self.options.kinds
+        some = int(n * self.options.queries) // 8  # an eighth for what need not be there
+        q = np.concatenate([
+            data.queries.draw(7 * some, things[things > 0] - 1, colours[things > 0], rng, kinds),
+            data.queries.draw(some, every, rng.integers(0, len(claims.COLOUR_NUMBER) + 1, len(every)), rng, kinds)])
         pack = lambda kept, short: data.sent(np.concatenate([kept[pick, own].numpy(), kept[pick, made].numpy(), short[q]]))
         ids, claimed = pack(data.ids, data.queries.ids).long(), pack(data.claims, data.queries.claims)
         if data.device.type == "cpu":
@@ -152,7 +164,7 @@ class Losses:
         device, heat = s.device, 1.0 if self.rng.random() < .7 else 6.0
         gumbel = lambda x: -torch.log(-torch.log(torch.rand_like(x).clamp(1e-7, 1 - 1e-7)))
         drawn = lambda x, allowed, k: (x + gumbel(x)).masked_fill(~allowed, FAR).argmax(k)
-        i = torch.randperm(n, device=device)[:max(2, n * 5 // 8)]
+        i = torch.randperm(n, device=device)[:max(2, int(n * self.options.matched))]
         q = torch.arange(2 * n, len(s), device=device)
         sq, fq, tq = s[q] / heat, false[q], true[q]
         return dict(
@@ -166,10 +178,14 @@ class Losses:
         top; and the embedding of the pair."""
         true, false = pairs.pop("true"), pairs.pop("false")
         texts, pictures = (torch.cat([p[k] for p in pairs.values()]) for k in (0, 1))
-        pooled, _ = self.mini.cross([at(x, texts) for x in t], [at(x, pictures) for x in v], at(mask, texts))
+        sizes = [len(p[0]) for p in pairs.values()]
+        captions = sum(sizes[:-len(QUERIES)])
+        pooled = torch.cat([
+            self.mini.cross([at(x[:, :k], a) for x in t], [at(x, b) for x in v], at(mask[..., :k], a))[0]
+            for k, a, b in ((None, texts[:captions], pictures[:captions]),
+                            (self.data.queries.longest, texts[captions:], pictures[captions:]))])
         logits = self.mini.itm_score(pooled).float()
         label, known = true[texts, pictures], (true | false)[texts, pictures]
-        sizes = [len(p[0]) for p in pairs.values()]
         weight = known * torch.cat([torch.full((k,), ITM_WEIGHTS[name], device=s.device) for name, k in zip(pairs, sizes)])
         itm = (F.cross_entropy(logits, label.long(), reduction="none") * weight).sum() / weight.sum()
         d = logits[:, 1] - logits[:, 0]
@@ -178,7 +194,7 @@ class Losses:
         rank = 0
         for score in (d, d + s[texts, pictures]):
             x = kinds(score)
-            for first, *others in (("own", "picture", "beside"), ("own", "made", "text"), ("named", "other", "another", "any")):
+            for first, *others in (("own", "picture", "beside"), ("own", "made", "text"), QUERIES):
                 rest = torch.stack([x[k].masked_fill(~wrong[k], FAR) for k in others])
                 loss = F.softplus(torch.logsumexp(rest, 0) - x[first]) * right[first]
                 rank = rank + loss.mean() / 2

@@ -8,11 +8,11 @@ PATCH_RATE = .07  # whitened at the start already: larger steps undo that
 DECAY, MOMENTUM, ITERATIONS = .05, .95, 4
 
 
-def orthogonalised(x):
-    """Newton-Schulz, in bfloat16: a batch of matrices with all singular values near 1."""
+def orthogonalised(x, kind):
+    """Newton-Schulz, in bfloat16 where that is fast: a batch of matrices with all singular values near 1."""
     flip = x.shape[-2] > x.shape[-1]
     x = x.transpose(1, 2) if flip else x
-    x = (x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-7)).bfloat16()
+    x = (x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-7)).to(kind)
     for _ in range(ITERATIONS):
         a = x @ x.transpose(1, 2)
         x = 3.4445 * x + (-4.7750 * a + 2.0315 * (a @ a)) @ x
@@ -20,9 +20,10 @@ def orthogonalised(x):
 
 
 class Optimiser:
-    """Parameters without a gradient stay as they are."""
+    """Parameters without a gradient stay as they are. `kind`: the numbers in which products are computed."""
 
-    def __init__(self, net):
+    def __init__(self, net, kind):
+        self.kind = kind
         hidden, decayed, rest, patch = [], [], [], []
         for name, p in net.named_parameters():
             if "patch_embedding" in name:
@@ -60,7 +61,7 @@ class Optimiser:
             longest = max(shape)
             if shape[0] == 3 * shape[1]:  # queries, keys and values are three matrices
                 x, longest = x.view(-1, shape[1], shape[1]), shape[1]
-            update = orthogonalised(x).reshape(len(group), *shape).float()
+            update = orthogonalised(x, self.kind).reshape(len(group), *shape).float()
             torch._foreach_mul_(params, 1 - rate * DECAY)
             torch._foreach_add_(params, list(update.unbind()), alpha=-rate * .2 * math.sqrt(longest))
 

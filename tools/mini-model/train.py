@@ -5,7 +5,7 @@ usage: train.py [--minutes M] [--init FOLDER] [--name NAME] ...
 
 Trains on what make_data.py has drawn so far, which may go on drawing meanwhile. Writes WORK/NAME.pt every minute and goes
 on from it when it is there, so it can be killed or stopped at any time. Takes a GPU if there is one. The f32 weights are
-what is learnt; products run in bfloat16, which is two to three times as fast on processors that have it.
+what is learnt; products run in bfloat16 on GPUs and on processors that have it, where it is two to three times as fast.
 """
 import argparse
 import math
@@ -43,12 +43,17 @@ def options():
     a.add_argument("--rate", type=float, default=2e-3, help="highest learning rate; cosine")
     a.add_argument("--average", type=float, default=.998, help="decay of the averaged weights, which are what is shipped")
     a.add_argument("--sets", default="easy,train")
+    a.add_argument("--queries", type=float, default=.25, help="short queries a picture")
+    a.add_argument("--kinds", type=float, default=.25, help="share of the short queries that ask for a kind of things")
+    a.add_argument("--matched", type=float, default=.625, help="share of the pictures whose captions go through the cross-modal layers")
     a.add_argument("--init", default="", help="a model folder to start from instead of from nothing")
+    a.add_argument("--freeze", action="store_true", help="the picture tower stays as it is, and everything else is learnt "
+                   "from the first step on")
     a.add_argument("--name", default="mini")
     a.add_argument("--out", default="", help="also write the averaged weights here at each save: f16, and f32 in parts")
     a.add_argument("--seed", type=int, default=0)
     a.add_argument("--threads", type=int, default=1, help="on a processor; two wait for each other on a busy machine")
-    a.add_argument("--steps", type=int, default=0, help="stop after so many; 0: when the time is up")
+    a.add_argument("--steps", type=int, default=0, help="so many, whatever time they take; 0: until the time is up")
     a.add_argument("--report", type=float, default=15, help="seconds between two lines of figures")
     a.add_argument("--check", type=float, default=0, help="seconds between two looks at the set valid (minutes without a GPU); 0: none")
     return a.parse_args()
@@ -70,10 +75,13 @@ class Training:
         else:
             pictures = self.data.draw(400, np.random.default_rng(A.seed))[0].cpu()
             net.mini.start(normalised(to_patches(pictures)).reshape(-1, 768)[::2])
-        self.net, self.half = net.to(self.device), Net(self.data).to(self.device).bfloat16()
+        kind = self.kind_of_product()
+        self.net, self.half = net.to(self.device), Net(self.data).to(self.device, kind)
+        if A.freeze:
+            self.half.mini.bridgetower.vision_model.requires_grad_(False)
         self.params, self.half_params = list(self.net.parameters()), list(self.half.parameters())
         self.average = [p.detach().clone() for p in self.params]
-        self.optimiser = Optimiser(self.net)
+        self.optimiser = Optimiser(self.net, kind)
         self.done = dict(step=0, seen=0, seconds=0.0, skipped=0)
         self.path = art.WORK / f"{A.name}.pt"
         if self.path.exists():
@@ -83,12 +91,20 @@ class Training:
             self.average = [kept["average"][n] for n, _ in self.net.named_parameters()]
             self.done = kept["done"]
         torch.manual_seed(A.seed * 1000 + 7 * self.done["step"])
-        self.losses = Losses(self.half, self.data, A.keep, np.random.default_rng([A.seed, self.done["step"]]))
+        self.losses = Losses(self.half, self.data, A, np.random.default_rng([A.seed, self.done["step"]]))
         self.flat = torch.zeros(sum(p.numel() for p in self.params), device=self.device)
         self.gradients = [part.view_as(p) for part, p in zip(self.flat.split([p.numel() for p in self.params]), self.params)]
         self.check = Check(self.data, self.device) if A.check and (art.WORK / "valid.pkl").exists() else None
         self.seconds = A.minutes * 60 - (time.time() - began if A.clock else 0)
         self.tick = time.time()
+
+    def kind_of_product(self):
+        fast = self.device.type == "cuda" or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return torch.bfloat16 if fast else torch.float32
+
+    def part(self):
+        """How much of the run is over: of its steps where they are given, else of its time."""
+        return self.done["step"] / self.A.steps if self.A.steps else self.done["seconds"] / self.seconds
 
     def wait(self):
         """Until there are pictures enough; on the clock for a third of the time at most."""
@@ -113,7 +129,7 @@ class Training:
 
     def step(self):
         A, done = self.A, self.done
-        part = done["seconds"] / self.seconds
+        part = self.part()
         with torch.no_grad():
             torch._foreach_copy_(self.half_params, self.params)
         for p in self.half_params:
@@ -158,11 +174,11 @@ class Training:
         A, done, data = self.A, self.done, self.data
         size = sum(p.numel() for p in self.net.mini.parameters()) / 1e6
         print(f"{len(data)} pictures, {data.concepts} concepts, {size:.2f} M parameters, {self.device}, step {done['step']}, "
-              f"{self.seconds:.0f} seconds", flush=True)
+              f"{f'{A.steps} steps' if A.steps else f'{self.seconds:.0f} seconds'}", flush=True)
         reported = time.time()
         seen, saved, checked = done["seen"], done["seconds"], done["seconds"]
         try:
-            while done["seconds"] < self.seconds and not 0 < A.steps <= done["step"]:
+            while self.part() < 1:
                 self.safe_step()
                 now = time.time()
                 if now - reported > A.report:
