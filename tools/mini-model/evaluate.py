@@ -6,7 +6,7 @@ usage: evaluate.py [--export NAME] [--golden OUT] [--sets test,known,unseen,vali
 Retrieval on the drawn sets is by the first caption of each picture, which says all that is there; on the album (samples/)
 by the first and then by all captions. Three ways to sort: by embedding, the best 20 by ITM, and these by the ITM logit
 difference plus the scaled cosine. AUC: own caption against that of another picture (random) and against captions changed
-in one thing (changed). Kinds: words like "animal" as queries, all pictures sorted in each of these ways.
+in one thing (changed). Kinds: words like "animal" as queries.
 """
 import argparse
 import json
@@ -164,32 +164,41 @@ def named(model, world, rows, pictures):
     return {k: round(100 * float(np.mean(v)), 1) for k, v in out.items()}
 
 
+def average_precision(scores, true, false):
+    """Mean over the queries that anything answers, and each one's share of right ones among the first ten (among as many
+    as there are, where these are fewer). What is neither true nor false is left out."""
+    precision, ten = [], []
+    for s, t, f in zip(scores, true, false):
+        right = t[t | f][s[t | f].argsort(descending=True, stable=True)].double()
+        if right.any():
+            places = torch.arange(1, len(right) + 1, device=s.device)
+            precision.append(float((right * right.cumsum(0) / places).sum() / right.sum()))
+            ten.append(float(right[:10].sum() / min(10, right.sum())))
+    return dict(average_precision=round(100 * np.mean(precision), 1), first_ten=round(100 * np.mean(ten), 1))
+
+
 def kinds(model, words, rows, pictures):
-    """Queries that name a kind of things (the first word of each line of kinds.txt): mean average precision, and share of
-    the first ten (of as many as fit, where these are fewer) that fit; how often ITM finds a pair likely that fits, and one
-    that does not. Pictures of which it is not known whether they fit are left out, word by word."""
-    asked, n = [k.words[0] for k in words.kinds], len(rows)
+    """Queries that name a kind of things: the first word of each line of kinds.txt. All pictures sorted by embedding, and
+    the best 20 of these by ITM; the first 250 pictures each of the three ways, and how often ITM finds those likely that
+    fit, and those that do not."""
+    asked = [k.words[0] for k in words.kinds]
     said = np.zeros((len(asked), claims.CLAIMS), np.int16)
     said[:, 0], said[:, claims.EXACT] = [words.number[word] for word in asked], 1
     sent = lambda a: torch.from_numpy(a).to(model.device)
     true, false = claims.Judge(words, torch.device(model.device))(sent(said), sent(np.stack([words.facts(r[3]) for r in rows])))
     texts = model.texts(asked)
     cosine = texts[2] @ pictures[1].t()
-    pair = torch.arange(true.numel(), device=model.device)
-    itm = model.itm(texts, pictures, pair // n, pair % n).reshape(true.shape)
-    out = {}
-    for name, score in (("embedding", cosine), ("itm", itm), ("itm_plus_itc", itm + model.scale * cosine)):
-        precision, ten = [], []
-        for s, t, f in zip(score, true, false):
-            known = t | f
-            right = t[known][s[known].argsort(descending=True, stable=True)].double()
-            if right.any():
-                places = torch.arange(1, len(right) + 1, device=model.device)
-                precision.append(float((right * right.cumsum(0) / places).sum() / right.sum()))
-                ten.append(float(right[:10].sum() / min(10, right.sum())))
-        out[name] = dict(average_precision=round(100 * np.mean(precision), 1), first_ten=round(100 * np.mean(ten), 1))
-    likely = lambda which: round(100 * float((itm[which] > 0).double().mean()), 1)
-    return dict(words=len(precision), **out, likely=likely(true), likely_though_wrong=likely(false))
+    pairs = lambda which: model.itm(texts, pictures, torch.arange(len(asked), device=model.device).repeat_interleave(
+        which.shape[1]), which.reshape(-1)).reshape(which.shape)
+    top = cosine.topk(TOP, 1).indices
+    best = torch.full_like(cosine, -1e9).scatter(1, top, pairs(top) + model.scale * cosine.gather(1, top))
+    few = slice(0, 250)
+    itm = pairs(torch.arange(len(rows), device=model.device)[few].expand(len(asked), -1))
+    likely = lambda which: round(100 * float((itm[which[:, few]] > 0).double().mean()), 1)
+    of_few = lambda score: average_precision(score, true[:, few], false[:, few])
+    return dict(embedding=average_precision(cosine, true, false), best_20=average_precision(best, true, false)["first_ten"],
+                few=dict(embedding=of_few(cosine[:, few]), itm=of_few(itm), itm_plus_itc=of_few(itm + model.scale * cosine[:, few])),
+                likely=likely(true), likely_though_wrong=likely(false))
 
 
 def answers(model, world, rows, pictures, absent):

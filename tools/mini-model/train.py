@@ -146,7 +146,8 @@ class Training:
         self.losses.log(norm=norm)
         for p, g, h in zip(self.params, self.gradients, self.half_params):
             p.grad = g if h.grad is not None else None
-        self.rate = A.rate * (min(1, (done["step"] + 1) / 60) * (.5 + .5 * math.cos(math.pi * min(1, part))) + .01)
+        warm = min(60, A.steps // 8 or 60)
+        self.rate = A.rate * (min(1, (done["step"] + 1) / warm) * (.5 + .5 * math.cos(math.pi * min(1, part))) + .01)
         self.optimiser.step(self.rate)
         with torch.no_grad():
             self.net.mini.logit_scale.clamp_(1.0, 4.0)
