@@ -112,9 +112,10 @@ class Losses:
         facts = data.facts[pick].numpy()
         things, colours = facts[:, claims.THINGS], facts[:, claims.COLOURED]
         every, kinds = np.arange(data.concepts), self.options.kinds
-        some = int(n * self.options.queries) // 8  # an eighth for what need not be there
+        many = max(1, int(n * self.options.queries))
+        some = many // 8  # for what need not be there
         q = np.concatenate([
-            data.queries.draw(7 * some, things[things > 0] - 1, colours[things > 0], rng, kinds),
+            data.queries.draw(many - some, things[things > 0] - 1, colours[things > 0], rng, kinds),
             data.queries.draw(some, every, rng.integers(0, len(claims.COLOUR_NUMBER) + 1, len(every)), rng, kinds)])
         pack = lambda kept, short: data.sent(np.concatenate([kept[pick, own].numpy(), kept[pick, made].numpy(), short[q]]))
         ids, claimed = pack(data.ids, data.queries.ids).long(), pack(data.claims, data.queries.claims)
