@@ -215,6 +215,7 @@ def main():
             names = ["hnswlib", "usearch-f32", "usearch-f16", "usearch-i8", "faiss"]
             command.add_argument("--libraries", nargs="*", default=names, choices=names)
     options = parser.parse_args()
+    os.makedirs(options.out, exist_ok=True)
     globals()[options.command](options)
 
 
