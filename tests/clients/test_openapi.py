@@ -217,10 +217,10 @@ def alternatives(openapi: dict[str, Any], schema: dict[str, Any]) -> Iterator[di
 
 
 def properties(openapi: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """Every property that an object of this schema may have."""
+    """Every property that an object of this schema may have, as the schema itself says it where a condition says more."""
     found: dict[str, Any] = {}
     for one in alternatives(openapi, schema):
-        found |= one.get("properties", {})
+        found = one.get("properties", {}) | found
     return found
 
 
