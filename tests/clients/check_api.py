@@ -74,19 +74,11 @@ values = ["48.85,2.35,20", "-90,180,20000"]
 "query.larger_than" = {{ dictionary = "sizes", probability = 0.8 }}
 "query.near" = {{ dictionary = "places", probability = 0.8 }}
 
-# Cursors are opaque, and each kind of list has its own.
-[[operations]]
-include-name = "GET /v1/search"
-parameters = {{ "query.cursor" = {{ dictionary = "cursors" }} }}
-
-[[operations]]
-include-name = "GET /v1/similar/{{id}}"
-parameters = {{ "query.cursor" = {{ dictionary = "cursors" }} }}
-
 # The parts of a form are text: a caption of 0 cannot be told from one of "0", so no form is of a wrong type.
 [[operations]]
 include-name = "POST /v1/pictures"
 checks.negative_data_rejection.enabled = false
+generation.mode = "positive"
 """
 
 

@@ -169,8 +169,7 @@ VALUES = {
     "n": ([1, 200], [0, 201]),
     "rerank": ([0, 200], [-1, 201]),
     "min_score": ([-1, 0.5, 1], [-1.1, 2]),
-    "q": (["a", "a" * 8192], [" ", "a" * 8193]),
-    "not": (["a dog"], ["a" * 8193]),
+    "q": (["a", "a" * 8192], [" "]),
 }
 
 
@@ -217,7 +216,7 @@ def alternatives(openapi: dict[str, Any], schema: dict[str, Any]) -> Iterator[di
 
 
 def properties(openapi: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """Every property that an object of this schema may have, as the schema itself says it where a condition says more."""
+    """Every property that an object of this schema may have. The schema goes before conditions that it must meet."""
     found: dict[str, Any] = {}
     for one in alternatives(openapi, schema):
         found = one.get("properties", {}) | found

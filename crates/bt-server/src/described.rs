@@ -86,6 +86,16 @@ pub(crate) fn not() -> Array {
         .build()
 }
 
+/// The same in a query string, where nothing is said of lengths: a URI that is too long is answered before anything
+/// reads it.
+pub(crate) fn not_in_query() -> Array {
+    let one = ObjectBuilder::new().schema_type(Type::String);
+    ArrayBuilder::new()
+        .items(one)
+        .max_items(Some(MOST_NOT))
+        .build()
+}
+
 /// Absolute paths.
 pub(crate) fn folders() -> Array {
     let absolute = if cfg!(windows) {

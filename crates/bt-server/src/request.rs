@@ -289,15 +289,10 @@ pub(crate) fn within(
 #[into_params(parameter_in = Query)]
 pub(crate) struct SearchParams {
     /// What should be seen, in words.
-    #[param(
-        required,
-        nullable = false,
-        max_length = 8192,
-        pattern = "^[\\s\\S]*\\S[\\s\\S]*$"
-    )]
+    #[param(required, nullable = false, pattern = "^[\\s\\S]*\\S[\\s\\S]*$")]
     pub(crate) q: Option<String>,
     /// What should not be seen, in words; may repeat.
-    #[param(schema_with = described::not)]
+    #[param(schema_with = described::not_in_query)]
     #[serde(deserialize_with = "pairs::list")]
     pub(crate) not: Vec<String>,
     /// Results on a page; 20 when it is left out.

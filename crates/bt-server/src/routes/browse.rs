@@ -35,7 +35,7 @@ struct BrowseParams {
     cursor: Option<String>,
     /// Begins at this picture, counted from 0, instead of where a page ended: to jump far ahead.
     #[param(nullable = false)]
-    at: Option<u32>,
+    at: Option<usize>,
 }
 
 /// One page.
@@ -70,7 +70,7 @@ async fn browse(
     let n = within("n", n.unwrap_or(DEFAULT_N), 1, MOST_N)?;
     let filter = filter.body()?.filter()?;
     let begin = match (cursor, at) {
-        (None, at) => Begin::At(at.unwrap_or(0) as usize),
+        (None, at) => Begin::At(at.unwrap_or(0)),
         (Some(text), None) => Begin::After(
             PageCursor::parse(&text)
                 .ok_or_else(|| ApiError::bad_request("`cursor` is none that a page has given"))?,
