@@ -84,7 +84,7 @@ fn an_explanation_tells_every_stage() {
         "fused #",
         "ITM ",
         "exact",
-        "reranked: 20",
+        "of at most 20 looked at",
         "time: embed ",
         " ms",
     ] {

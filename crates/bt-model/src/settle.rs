@@ -53,7 +53,7 @@ pub(crate) fn load(
         Precision::Auto if Level::best() >= Level::Avx512Bf16 => {
             vec![Precision::Int8, Precision::Bf16]
         }
-        // Without dot products of bytes f32 is as fast.
+        // Without dot products of bytes f32 is faster.
         Precision::Auto if Level::best() <= Level::Neon => Vec::new(),
         Precision::Auto => vec![Precision::Int8],
         one => vec![one],
