@@ -187,12 +187,14 @@ impl Models {
 }
 
 /// Calibration of one model's embeddings with another's matching. A weight for the cosine was measured
-/// for the reranker's own embeddings, so with another's the logits stand alone, and unscaled.
+/// for the reranker's own embeddings, so with another's the logits stand alone, and unscaled; so was how far
+/// it lifts a candidate above them.
 fn of_a_pair(embedder: &Calibration, reranker: &Calibration) -> Calibration {
     let embedding = embedder.embedding;
     match reranker.rank_by {
         RankBy::Itm => Calibration {
             embedding,
+            lift: None,
             ..reranker.clone()
         },
         RankBy::ItmPlusItc { .. } => Calibration {
@@ -268,5 +270,34 @@ impl Scorer for Models {
 
     fn window(&self, width: u32, height: u32) -> Window {
         self.matcher().window(width, height)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_measured_of_one_models_embeddings_says_nothing_of_anothers() {
+        let embedding = Some(Platt {
+            slope: 9.0,
+            intercept: -3.0,
+        });
+        let embedder = Calibration {
+            embedding,
+            lift: Some(2.0),
+            ..Calibration::default()
+        };
+        let itc = RankBy::ItmPlusItc { itc_weight: 7.0 };
+        for rank_by in [RankBy::Itm, itc] {
+            let reranker = Calibration {
+                rank_by,
+                lift: Some(1.0),
+                ..Calibration::default()
+            };
+            let both = of_a_pair(&embedder, &reranker);
+            assert_eq!((both.rank_by, both.embedding), (RankBy::Itm, embedding));
+            assert_eq!(both.lift, None, "{rank_by:?}");
+        }
     }
 }

@@ -106,8 +106,8 @@ pub(crate) struct Codes {
     pub(crate) outliers: Vec<(usize, f32)>,
 }
 
-/// In units of the row's root mean square. An input below it costs the rest at most a fortieth of that unit; of n
-/// inputs less than n / 144 can be above.
+/// In units of the row's root mean square. An input below it costs the rest at most a fortieth of that unit, or a
+/// twentieth with codes of seven bits; of n inputs less than n / 144 can be above.
 const OUTLIER: f32 = 12.0;
 
 /// The type that rows of a format are kept in.
