@@ -175,9 +175,11 @@ pub(crate) struct Cli {
     #[arg(short, long, help_heading = "How to show")]
     quiet: bool,
 
-    /// Best candidates that are looked at again with the words; 0 for none
+    /// Most candidates that are looked at again with the words, best first; 0 for none
     ///
-    /// The probability of the others comes from the embeddings alone, where the model was calibrated for it.
+    /// The probability of the others comes from the embeddings alone, where the model was calibrated for it. Behind
+    /// the first five, what could not become a match by that calibration is passed over, unless --all or --min-score
+    /// shows it nevertheless.
     #[arg(long, value_name = "K", default_value_t = DEFAULT_RERANK)]
     #[arg(help_heading = "How fast, and with what")]
     rerank: usize,

@@ -128,7 +128,8 @@ pub(crate) struct SearchRequest {
     pub(crate) n: Option<usize>,
     /// Next page: `next` of the page before.
     pub(crate) cursor: Option<String>,
-    /// Best candidates that are looked at again together with the words; 20 when it is left out, 0 for none.
+    /// Most candidates that are looked at again together with the words, best first; 20 when it is left out, 0 for
+    /// none.
     #[schema(maximum = 200)]
     pub(crate) rerank: Option<usize>,
     /// Least probability (similarity, where no probability is known); as measured for the model when it is
@@ -301,7 +302,8 @@ pub(crate) struct SearchParams {
     /// Next page: `next` of the page before.
     #[param(nullable = false)]
     pub(crate) cursor: Option<String>,
-    /// Best candidates that are looked at again together with the words; 20 when it is left out, 0 for none.
+    /// Most candidates that are looked at again together with the words, best first; 20 when it is left out, 0 for
+    /// none.
     #[param(nullable = false, maximum = 200)]
     pub(crate) rerank: Option<usize>,
     /// Least probability (similarity, where no probability is known).
