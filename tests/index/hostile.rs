@@ -59,6 +59,14 @@ fn broken_files_are_listed_each_with_its_reason_and_the_rest_is_indexed() {
     reason(&report, "damaged", "half.jpg");
     assert!(env.record_at("album/half.jpg").about.damaged.is_some());
 
+    let quiet = env.bt_index(&["album", "--quiet"]).expect(3);
+    assert_eq!(quiet.stdout, "", "{quiet}");
+    assert_eq!(quiet.stderr.lines().count(), 3, "{quiet}");
+    assert!(
+        quiet.stderr.contains("empty.png: the file is empty"),
+        "{quiet}"
+    );
+
     let ran = env.bt_index(&["album"]).expect(3);
     assert!(ran.stderr.contains("empty.png: the file is empty"), "{ran}");
     assert!(

@@ -90,7 +90,7 @@ pub(crate) struct Cli {
 
     /// Checks every checksum, and that what is derived equals what is true
     ///
-    /// The index is only read. Exit code 2 when something is damaged; each damaged part is named.
+    /// Nothing is mended, but its lock is taken. Exit code 2 when something is damaged; each damaged part is named.
     #[arg(long, help_heading = "The index", conflicts_with_all = ["paths", "compact"])]
     verify: bool,
 
@@ -162,7 +162,7 @@ pub(crate) struct Cli {
     #[arg(long, help_heading = "Output")]
     json: bool,
 
-    /// Prints errors only
+    /// Prints errors only, files that failed among them
     #[arg(long, short, help_heading = "Output")]
     quiet: bool,
 }
@@ -178,9 +178,11 @@ Examples:
 
 Exit codes:
   0 done   1 no pictures at all   2 error   3 done, but some files failed   130 stopped by Ctrl-C
+  (0 where it watches: being stopped is how that ends)
 
-Every flag that takes a value may also stand in a settings file; `BT_INDEX`, `BT_MODEL`, `BT_DEVICE`
-and `BT_PRECISION` in the environment win over the file, flags over both.";
+Every flag that takes a value may also stand in a settings file (BT_SETTINGS, else
+~/.config/bridgetower/settings.toml); `BT_INDEX`, `BT_MODEL`, `BT_DEVICE` and `BT_PRECISION` in the environment win
+over the file, flags over both.";
 
 /// What to do next about an error of the libraries.
 pub(crate) fn hint_of(error: &(dyn std::error::Error + 'static)) -> Option<String> {
@@ -311,6 +313,7 @@ impl Narrator<'_> {
             return print_json(report, false);
         }
         if self.cli.quiet {
+            list("failed", &report.failed);
             return Ok(());
         }
         list_troubles(report);
@@ -356,7 +359,9 @@ fn index(cli: &Cli) -> Result<Exit> {
             },
             true,
         )?;
-    } else if !cli.quiet {
+    } else if cli.quiet {
+        list("failed", &report.failed);
+    } else {
         list_troubles(&report);
         write_summary(&mut io::stdout().lock(), cli, &report)?;
     }

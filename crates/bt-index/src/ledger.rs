@@ -51,7 +51,7 @@ impl<'w> Ledger<'w> {
         if let Some(reason) = claims.failed.get(id) {
             return Ok(Claim::Failed(reason.clone()));
         }
-        if self.writer().get(id)?.is_some() {
+        if known(&self.writer(), id)?.is_some() {
             return Ok(Claim::Known);
         }
         claims.on_their_way.insert(*id);
@@ -62,7 +62,7 @@ impl<'w> Ledger<'w> {
     pub(crate) fn unchanged(&self, found: &Location) -> Result<Option<Record>> {
         let writer = self.writer();
         match writer.at_path(&found.path)? {
-            Some((id, location)) if location == *found => writer.get(&id),
+            Some((id, location)) if location == *found => known(&writer, &id),
             _ => Ok(None),
         }
     }
@@ -72,7 +72,7 @@ impl<'w> Ledger<'w> {
     }
 
     pub(crate) fn get(&self, id: &ContentHash) -> Result<Option<Record>> {
-        self.writer().get(id)
+        known(&self.writer(), id)
     }
 
     /// Makes changes durable; from then on the store answers for these pictures.
@@ -111,5 +111,13 @@ impl<'w> Ledger<'w> {
 
     fn claims(&self) -> MutexGuard<'_, Claims> {
         self.claims.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A record that cannot be read is as good as none: its picture is embedded anew, and the new record replaces it.
+fn known(writer: &Writer, id: &ContentHash) -> Result<Option<Record>> {
+    match writer.get(id) {
+        Err(bt_store::Error::Corrupt { .. }) => Ok(None),
+        known => known,
     }
 }

@@ -11,7 +11,8 @@
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
-/// Longest vector an index may hold: keeps every integer sum below within 32 bits.
+/// Longest vector an index may hold, and a sound frame of a segment claim: keeps every integer sum below within
+/// 32 bits.
 pub(crate) const MAX_DIM: usize = 65_536;
 
 /// Codes of one row are padded with zeros to a multiple of this, so that kernels have no remainder.
@@ -107,6 +108,18 @@ pub(crate) fn exact(query: &[f32], row: &[f16], buffer: &mut Vec<f32>) -> f32 {
     ((a + e) + (c + g)) + ((b + f) + (d + h))
 }
 
+/// Rows of this length four at a time; where there are no four, the last one is taken again.
+#[cfg(target_arch = "x86_64")]
+fn by_fours(rows: &[i8], len: usize) -> impl Iterator<Item = [&[i8]; 4]> {
+    rows.chunks(4 * len).map(move |rows| {
+        let last = (rows.len() / len).saturating_sub(1);
+        [0, 1, 2, 3].map(|place: usize| {
+            let start = place.min(last) * len;
+            rows.get(start..start + len).unwrap_or_default()
+        })
+    })
+}
+
 mod plain {
     pub(super) fn query_with_row(query: &[i16], row: &[i8]) -> i32 {
         query.iter().zip(row).fold(0i32, |sum, (&a, &b)| {
@@ -124,15 +137,49 @@ mod plain {
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use std::arch::x86_64::{
-        __m128i, __m256i, _mm256_add_epi32, _mm256_cvtepi8_epi16, _mm256_madd_epi16,
-        _mm256_setzero_si256,
+        __m128i, __m256i, _MM_HINT_T0, _mm_add_epi32, _mm_prefetch, _mm256_add_epi32,
+        _mm256_cvtepi8_epi16, _mm256_hadd_epi32, _mm256_madd_epi16, _mm256_setzero_si256,
     };
 
+    /// Bytes: how far ahead of what is multiplied rows are fetched. Rows of a mapped file lie in small pages, at
+    /// whose ends the processor's own fetching stops.
+    const AHEAD: usize = 1024;
+
+    /// Four rows share the query's codes and the steps that add up lanes.
     #[target_feature(enable = "avx2")]
-    pub(super) fn query_with_rows(query: &[i16], codes: &[i8], out: &mut [i32]) {
-        for (row, out) in codes.chunks_exact(query.len()).zip(out) {
-            *out = query_with_row(query, row);
+    pub(super) fn query_with_rows(query: &[i16], rows: &[i8], out: &mut [i32]) {
+        for (four, out) in super::by_fours(rows, query.len()).zip(out.chunks_mut(4)) {
+            for (out, sum) in out.iter_mut().zip(query_with_four(query, four)) {
+                *out = sum;
+            }
         }
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn query_with_four(query: &[i16], rows: [&[i8]; 4]) -> [i32; 4] {
+        let (query, query_rest) = query.as_chunks::<32>();
+        let [(a, a_rest), (b, b_rest), (c, c_rest), (d, d_rest)] =
+            rows.map(|row| row.as_chunks::<32>());
+        let mut each = [_mm256_setzero_si256(); 4];
+        for ((((query, a), b), c), d) in query.iter().zip(a).zip(b).zip(c).zip(d) {
+            let query: [__m256i; 2] = bytemuck::cast(*query);
+            for (row, sum) in [a, b, c, d].into_iter().zip(&mut each) {
+                _mm_prefetch::<_MM_HINT_T0>(row.as_ptr().wrapping_add(AHEAD));
+                let row: [__m128i; 2] = bytemuck::cast(*row);
+                for half in 0..2 {
+                    let wide = _mm256_cvtepi8_epi16(row[half]);
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(query[half], wide));
+                }
+            }
+        }
+        let [a, b, c, d] = each;
+        let parts = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
+        let halves: [__m128i; 2] = bytemuck::cast(parts);
+        let mut sums: [i32; 4] = bytemuck::cast(_mm_add_epi32(halves[0], halves[1]));
+        for (sum, row_rest) in sums.iter_mut().zip([a_rest, b_rest, c_rest, d_rest]) {
+            *sum = sum.wrapping_add(super::plain::query_with_row(query_rest, row_rest));
+        }
+        sums
     }
 
     #[target_feature(enable = "avx2")]
@@ -232,14 +279,7 @@ mod vnni {
     /// Four rows at a time, which share the query's bytes and the steps that add up lanes.
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2")]
     fn with_rows(query: &Bytes, len: usize, rows: &[i8], out: &mut [i32]) {
-        for (rows, out) in rows.chunks(4 * len).zip(out.chunks_mut(4)) {
-            // Where there are no four, the last one is taken again.
-            let last = (rows.len() / len).saturating_sub(1);
-            let mut four: [&[i8]; 4] = [&[]; 4];
-            for (place, row) in four.iter_mut().enumerate() {
-                let start = place.min(last) * len;
-                *row = rows.get(start..start + len).unwrap_or_default();
-            }
+        for (four, out) in super::by_fours(rows, len).zip(out.chunks_mut(4)) {
             for (out, sum) in out.iter_mut().zip(with_four(query, four)) {
                 *out = sum.wrapping_sub(query.surplus);
             }
@@ -323,6 +363,13 @@ mod tests {
                     // SAFETY: avx2 was detected on this processor.
                     prop_assert_eq!(unsafe { avx2::query_with_row(&codes, row) }, expected);
                 }
+            }
+            #[cfg(target_arch = "x86_64")]
+            if std::arch::is_x86_feature_detected!("avx2") {
+                let mut by_avx2 = vec![0; out.len()];
+                // SAFETY: avx2 was detected on this processor.
+                unsafe { avx2::query_with_rows(&codes, &rows[..out.len() * codes.len()], &mut by_avx2) };
+                prop_assert_eq!(by_avx2, out);
             }
             let (a, b) = rows.split_at(600);
             prop_assert_eq!(row_with_row(a, b), plain::row_with_row(a, b));

@@ -30,7 +30,10 @@ pub(crate) use together::Together;
 /// Rows in a unit of parallel work: large enough that a thread streams through memory.
 const ROWS_PER_TASK: usize = 8192;
 
-/// A block of rows is compared as a whole when at least this many of its 64 are allowed.
+/// Rows that are compared with all queries of a pass while they are near; a word of a [`Bitset`].
+const BLOCK: usize = 64;
+
+/// A block is compared as a whole when at least this many of its rows are allowed.
 const DENSE: u32 = 16;
 
 /// Rows whose bounds are compared with the bar together.
@@ -254,23 +257,23 @@ impl Query {
         }
     }
 
-    fn bound(&self, scale: &RowScale) -> f32 {
+    /// How far the score may be from what a row's code gives, for a row of this length that lost so much.
+    fn bound(&self, length: f32, lost: f32) -> f32 {
         // The query's length is 1 up to rounding, which the last summand holds as well.
-        let length = scale.length + scale.lost;
-        self.lost * scale.length + scale.lost + self.rounding * (1.0 + length)
+        self.lost * length + lost + self.rounding * (1.0 + (length + lost))
     }
 
-    /// Offers what may be among the best of up to 64 rows, of which those with a bit in `word` are allowed.
+    /// Offers what may be among the best of a block, of whose rows those with a bit in `word` are allowed.
     fn offer_block(
         &self,
         first_row: usize,
         word: u64,
         codes: &[i8],
-        scales: &[RowScale],
+        scales: &BlockScales,
         shortlist: &mut Shortlist<'_>,
     ) {
-        let mut dots = [0i32; 64];
-        let mut uppers = [0f32; 64];
+        let mut dots = [0i32; BLOCK];
+        let mut uppers = [0f32; BLOCK];
         if word.count_ones() >= DENSE {
             self.codes.with_rows(codes, &mut dots);
         } else {
@@ -282,8 +285,9 @@ impl Query {
             }
         }
         let threshold = shortlist.threshold();
-        for ((scale, dot), upper) in scales.iter().zip(dots).zip(&mut uppers) {
-            *upper = self.scale * scale.scale * dot as f32 + self.bound(scale);
+        for row in 0..BLOCK {
+            uppers[row] = self.scale * scales.scale[row] * dots[row] as f32
+                + self.bound(scales.length[row], scales.lost[row]);
         }
         // Nearly all rows fall below the bar, so they are passed over several at a time.
         for (place, uppers) in uppers.chunks(AT_A_TIME).enumerate() {
@@ -293,16 +297,43 @@ impl Query {
             {
                 continue;
             }
-            let first = place * AT_A_TIME;
-            for bit in first..(first + AT_A_TIME).min(scales.len()) {
-                if word >> bit & 1 == 1 {
-                    let approximate = self.scale * scales[bit].scale * dots[bit] as f32;
-                    let bound = self.bound(&scales[bit]);
+            for (bit, &upper) in (place * AT_A_TIME..scales.rows).zip(uppers) {
+                // False for what is no number: such a row is kept.
+                let is_below = upper < threshold;
+                if word >> bit & 1 == 1 && !is_below {
+                    let approximate = self.scale * scales.scale[bit] * dots[bit] as f32;
+                    let bound = self.bound(scales.length[bit], scales.lost[bit]);
                     shortlist.offer((first_row + bit) as u32, approximate, bound);
                 }
             }
         }
         shortlist.share();
+    }
+}
+
+/// What the first pass needs of the rows of a block besides their codes, for all queries of a pass.
+struct BlockScales {
+    scale: [f32; BLOCK],
+    length: [f32; BLOCK],
+    lost: [f32; BLOCK],
+    rows: usize,
+}
+
+impl BlockScales {
+    /// At most [`BLOCK`] rows.
+    fn of(scales: &[RowScale]) -> Self {
+        let mut block = Self {
+            scale: [0.0; BLOCK],
+            length: [0.0; BLOCK],
+            lost: [0.0; BLOCK],
+            rows: scales.len(),
+        };
+        for (row, scale) in scales.iter().take(BLOCK).enumerate() {
+            block.scale[row] = scale.scale;
+            block.length[row] = scale.length;
+            block.lost[row] = scale.lost;
+        }
+        block
     }
 }
 
@@ -425,18 +456,19 @@ fn first_pass(
     shortlists: &mut [Shortlist<'_>],
 ) {
     let stride = code_stride(matrix.dim);
-    for start in rows.clone().step_by(64) {
-        let end = (start + 64).min(rows.end);
+    for start in rows.clone().step_by(BLOCK) {
+        let end = (start + BLOCK).min(rows.end);
         let (Some(codes), Some(scales)) = (
             matrix.codes.get(start * stride..end * stride),
             matrix.scales.get(start..end),
         ) else {
             return;
         };
+        let scales = BlockScales::of(scales);
         for (Wanted { query, allowed, .. }, shortlist) in wanted.iter().zip(&mut *shortlists) {
-            let word = allowed.word(start / 64);
+            let word = allowed.word(start / BLOCK);
             if word != 0 {
-                query.offer_block(start, word, codes, scales, shortlist);
+                query.offer_block(start, word, codes, &scales, shortlist);
             }
         }
     }

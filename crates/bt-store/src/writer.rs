@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::catalog::{self, Catalog};
 use crate::collection::{Header, ModelRef};
+use crate::dot::MAX_DIM;
 use crate::error::{Error, Kind, Result};
 use crate::generation;
 use crate::header;
@@ -26,7 +27,7 @@ use crate::lock::Lock;
 use crate::progress::Progress;
 use crate::record::{Change, Location, Record};
 use crate::segment::append::{self, Appender, ROLL_BYTES};
-use crate::segment::format::{FrameKind, MAX_DIM};
+use crate::segment::format::FrameKind;
 use crate::segment::{Position, Segments};
 use crate::stage::{Stage, read_record};
 use crate::storage::{Disk, Storage};
@@ -316,14 +317,16 @@ impl Writer {
         self.catalog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The current generation and what it covers; none when it is damaged or of another history, for it
-    /// can be built anew.
+    /// The current generation and what it covers; none when a file of it is lost or cut, or when it is of another
+    /// history or layout, for it can be built anew.
     fn generation(&self) -> Result<Option<(GenerationId, Position)>> {
         match generation::current(&self.index) {
-            Ok(manifest) => Ok(manifest
-                .map(|manifest| (manifest.id, manifest.covers))
-                .filter(|(_, covers)| self.segments.continues(*covers))),
-            Err(Error::Corrupt { .. }) => Ok(None),
+            Ok(Some(manifest)) => {
+                let is_there =
+                    self.segments.continues(manifest.covers) && manifest.is_there(&self.index)?;
+                Ok(is_there.then_some((manifest.id, manifest.covers)))
+            }
+            Ok(None) | Err(Error::Corrupt { .. } | Error::NewerFormat { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -109,6 +109,17 @@ impl Manifest {
         self.files.iter().find(|file| file.name == name)
     }
 
+    /// Whether all files are there, each as long as it was.
+    pub(crate) fn is_there(&self, index: &Path) -> Result<bool> {
+        let folder = folder(index, self.id);
+        for file in &self.files {
+            if file.check(&folder, false)?.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Reads a manifest; `None` when there is none.
     ///
     /// # Errors

@@ -553,6 +553,28 @@ fn all_that_is_derived_can_be_deleted() {
 }
 
 #[test]
+fn a_generation_that_lost_a_file_is_built_anew_by_the_next_run() {
+    let mut index = Index::new(30);
+    index.publish();
+    let id = index.writer.stats().unwrap().generation.unwrap();
+    for (lost, by) in [("vectors", 1), ("words", 2), ("ids", 3)] {
+        let path = index
+            .path()
+            .join(format!("generations/{:06}/{lost}", id.0 + by - 1));
+        if path.is_dir() {
+            fs_err::remove_dir_all(path).unwrap();
+        } else {
+            fs_err::remove_file(path).unwrap();
+        }
+        let published = index.writer.publish_if_due(&mut quiet()).unwrap();
+        assert_eq!(published.map(|id| id.0), Some(id.0 + by), "{lost}");
+        assert!(index.open().facts().warnings.is_empty(), "{lost}");
+        assert_eq!(index.writer.publish_if_due(&mut quiet()).unwrap(), None);
+    }
+    assert_eq!(verify_beside(&mut index), []);
+}
+
+#[test]
 fn a_compaction_takes_no_reader_by_surprise() {
     let mut index = Index::new(80);
     index.publish();

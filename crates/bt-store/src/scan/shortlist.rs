@@ -68,7 +68,7 @@ impl<'a> Shortlist<'a> {
         Self {
             bar,
             lower_ends: BinaryHeap::new(),
-            candidates: Vec::new(),
+            candidates: Vec::with_capacity(Self::SPARE),
             n,
             prune_at: n.saturating_mul(2).saturating_add(Self::SPARE),
         }

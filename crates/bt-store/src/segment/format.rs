@@ -22,6 +22,7 @@
 use half::f16;
 
 use crate::collection::Header;
+use crate::dot::MAX_DIM;
 use crate::id::ContentHash;
 use crate::sealed::FORMAT;
 
@@ -36,8 +37,6 @@ const MARK: usize = 32;
 pub(crate) const MARK_FRAME: usize = FRAME_HEADER + MARK + CHECKSUM;
 /// A record longer than this is refused, and a frame that claims more is damaged.
 pub(crate) const MAX_RECORD_BYTES: usize = 16 << 20;
-/// An embedding longer than this is refused, and a frame that claims more is damaged.
-pub(crate) const MAX_DIM: usize = 1 << 16;
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
