@@ -54,8 +54,9 @@ impl Server {
             let ended = lines.read_line(&mut line).unwrap() == 0;
             log.lock().unwrap().push_str(&line);
             assert!(!ended, "the server did not start: {}", log.lock().unwrap());
-            if let Some((_, address)) = line.trim().split_once("serving on http") {
-                let address = address.trim_start_matches("s://").trim_start_matches("://");
+            if let (true, Some((_, after))) = (line.contains("serving"), line.split_once("://")) {
+                // In a JSON log, more of the line follows.
+                let address = after.trim().split('"').next().unwrap_or_default();
                 break address.parse().unwrap();
             }
         };
@@ -85,13 +86,18 @@ impl Server {
         self.child.id()
     }
 
-    /// Sends a signal by name, waits for the end, and gives the exit code.
-    pub fn stop(mut self, signal: &str) -> Option<i32> {
+    /// Sends a signal by name.
+    pub fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         let sent = std::process::Command::new("kill")
             .args(["-s", signal, &pid])
             .status();
         assert!(sent.unwrap().success());
+    }
+
+    /// Sends a signal by name, waits for the end, and gives the exit code.
+    pub fn stop(mut self, signal: &str) -> Option<i32> {
+        self.signal(signal);
         self.child.wait().unwrap().code()
     }
 

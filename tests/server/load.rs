@@ -99,4 +99,14 @@ fn who_leaves_frees_his_place_and_nothing_more_is_done_for_him() {
 fn a_request_whose_time_is_over_ends() {
     let (_env, server) = drawn(1, &["--deadline", "0"]);
     server.get("/v1/search?q=boxes").problem(504, "deadline");
+    // A stream has begun by then: its last event says so, with the id of the request.
+    let asked = Ask::new("GET", "/v1/search?q=boxes").header("Accept", "text/event-stream");
+    let streamed = server.send(&asked).expect(200);
+    let id = streamed.header("x-request-id").unwrap().to_owned();
+    let events = String::from_utf8(streamed.body).unwrap();
+    assert!(
+        events.contains("event: problem") && events.contains("/problems/deadline"),
+        "{events}"
+    );
+    assert!(events.contains(&id), "{id}: {events}");
 }

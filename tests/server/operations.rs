@@ -131,6 +131,19 @@ fn a_running_request_ends_before_the_server_does() {
 }
 
 #[test]
+fn a_load_balancer_is_given_time_to_look_away() {
+    let (_env, server) = drawn(1, &["--linger-seconds", "600"]);
+    server.get("/readyz").expect(200);
+    server.signal("TERM");
+    wait_until("it says that it is not ready", || {
+        server.get("/readyz").status == 503
+    });
+    server.get("/v1/status").expect(200);
+    // Whoever asks again does not want to wait.
+    assert_eq!(server.stop("TERM"), Some(0));
+}
+
+#[test]
 fn what_keeps_the_server_from_starting_is_told_with_what_to_do() {
     let env = TestEnv::new();
     let none = env
@@ -158,6 +171,21 @@ fn what_keeps_the_server_from_starting_is_told_with_what_to_do() {
 }
 
 #[test]
+fn what_is_asked_every_few_seconds_has_no_line_in_the_log_unless_it_fails() {
+    let (_env, server) = drawn(1, &[]);
+    for path in ["/healthz", "/readyz", "/metrics", "/v1/status"] {
+        server.get(path).expect(200);
+    }
+    let log = || server.log();
+    wait_until("the last one is logged", || log().contains("/v1/status"));
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        assert!(!log().contains(path), "{}", log());
+    }
+    // A file and a pipe take no colours.
+    assert!(!log().contains('\u{1b}'), "{}", log());
+}
+
+#[test]
 fn the_log_says_what_is_looked_for_only_when_asked() {
     let (env, server) = drawn(1, &["--log-format", "json"]);
     server.get("/v1/search?q=secretword&all=true").expect(200);
@@ -165,12 +193,11 @@ fn the_log_says_what_is_looked_for_only_when_asked() {
         server.log().contains("/v1/search")
     });
     assert!(!server.log().contains("secretword"), "{}", server.log());
-    let lines = server.log();
-    let line = lines
+    let log = server.log();
+    let mut lines = log
         .lines()
-        .find(|line| line.contains("answered"))
-        .unwrap();
-    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let line = lines.find(|line| line["message"] == "answered").unwrap();
     assert_eq!(line["status"], 200);
     let telling = Server::start(&env, &["--log-queries"]);
     telling.get("/v1/search?q=secretword&all=true").expect(200);

@@ -473,6 +473,9 @@ fn a_client_that_asks_too_often_is_told_to_wait() {
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     std::thread::sleep(Duration::from_secs(wait));
     server.get("/healthz").expect(200);
+    std::thread::sleep(Duration::from_secs(wait));
+    let refused = "bt_request_seconds_count{route=\"none\",method=\"GET\",status=\"429\"}";
+    assert!(crate::metric(&server, refused) >= 1.0);
 }
 
 #[test]

@@ -14,8 +14,8 @@ use tokio::sync::{Mutex, Semaphore};
 const AT_ONCE: usize = 4;
 /// What is written aside, before it has its name. Its dot keeps the indexer out.
 const ASIDE: &str = ".incoming";
-/// A longer caption is cut after so many characters.
-const LONGEST_CAPTION: usize = 4000;
+/// Most characters of a caption: bt-index reads no more of one.
+pub(crate) const LONGEST_CAPTION: usize = 4000;
 
 /// The folder.
 #[derive(Debug)]

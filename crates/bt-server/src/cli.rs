@@ -92,7 +92,8 @@ pub(crate) struct Cli {
     )]
     tls_key: Option<PathBuf>,
 
-    /// Requests a second for each client [default: no bound on this machine, 200 for others]
+    /// Requests a second for each client [default: no bound on this machine, 200 for others
+    /// and behind a proxy]
     #[arg(
         long,
         value_name = "N",
@@ -120,13 +121,21 @@ pub(crate) struct Cli {
     #[arg(hide_short_help = true)]
     max_pixels: u64,
 
-    /// Seconds that a request may take
+    /// Seconds that a search, or other work with the model, may take (anything else: 120)
     #[arg(long, value_name = "S", default_value_t = 30, help_heading = "Bounds")]
     deadline: u64,
 
     /// Requests that may wait; more are refused (429) until there is room
     #[arg(long, value_name = "N", default_value_t = 256, help_heading = "Bounds")]
     queue: usize,
+
+    /// Seconds for which a server that is stopped only says that it is not ready, and goes on serving
+    ///
+    /// For load balancers: a little longer than the time between two of their looks at /readyz. A second signal ends
+    /// it at once.
+    #[arg(long, value_name = "S", default_value_t = 0, help_heading = "Bounds")]
+    #[arg(hide_short_help = true)]
+    linger_seconds: u64,
 
     /// Seconds that running requests get when the server is stopped
     #[arg(long, value_name = "S", default_value_t = 20, help_heading = "Bounds")]
@@ -215,8 +224,8 @@ Examples:
 Exit codes:
   0 stopped by a signal, running requests ended   2 error
 
-Every flag that takes a value may also stand in a settings file; the environment wins over the file, flags
-over both.";
+Every flag that takes a value may also stand in a settings file (BT_SETTINGS, else
+~/.config/bridgetower/settings.toml); the environment wins over the file, flags over both.";
 
 /// How requests come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -245,7 +254,8 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         LogFormat::Text => log::Format::Text,
         LogFormat::Json => log::Format::Json,
     };
-    log::start(format, cli.quiet);
+    let colours = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+    log::start(format, cli.quiet, colours);
     if let Some(threads) = cli.threads {
         rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -265,8 +275,9 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         .context("cannot start the threads")?;
     match how {
         Some(How::Mcp) => runtime.block_on(assist(options))?,
-        None => runtime.block_on(serve(options, |address| {
-            anstream::eprintln!("serving on {scheme}://{address}");
+        None => runtime.block_on(serve(options, |address| match format {
+            log::Format::Text => anstream::eprintln!("serving on {scheme}://{address}"),
+            log::Format::Json => tracing::info!(url = format!("{scheme}://{address}"), "serving"),
         }))?,
     }
     // Work that nobody waits for any more does not hold the end up.
@@ -285,10 +296,9 @@ impl Cli {
             Ok(Named { name, path })
         };
         let albums = self.albums.iter().map(album).collect::<Result<_>>()?;
-        let mut limits = Limits::for_bind(self.bind);
+        let mut limits = Limits::for_bind(self.bind, self.trust_proxy);
         limits.upload_bytes = self.max_upload.saturating_mul(1_000_000);
         limits.upload_pixels = self.max_pixels.saturating_mul(1_000_000);
-        limits.trust_proxy = self.trust_proxy;
         limits.requests_per_second = self.rate.or(limits.requests_per_second);
         Ok(Options {
             albums,
@@ -301,6 +311,7 @@ impl Cli {
             max_batch: self.max_batch,
             deadline: Duration::from_secs(self.deadline),
             cache_bytes: self.cache.saturating_mul(1_000_000),
+            linger: Duration::from_secs(self.linger_seconds),
             drain: Duration::from_secs(self.drain_seconds),
             log_queries: self.log_queries,
             auth: AuthOptions {

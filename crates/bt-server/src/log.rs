@@ -11,14 +11,15 @@ pub enum Format {
     Json,
 }
 
-/// Starts the log on standard error. What is written is in `RUST_LOG` (`info` without it). A second call
-/// changes nothing.
-pub fn start(format: Format, quiet: bool) {
+/// Starts the log on standard error, which takes `colours` or not. What is written is in `RUST_LOG` (`info`
+/// without it). A second call changes nothing.
+pub fn start(format: Format, quiet: bool, colours: bool) {
     // What a library tells of its handshakes with assistants is of no use to an operator.
     let level = if quiet { "warn" } else { "info,rmcp=warn" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(colours)
         .with_writer(std::io::stderr);
     // An earlier call has started it.
     let _ = match format {

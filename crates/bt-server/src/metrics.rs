@@ -86,7 +86,11 @@ pub(crate) async fn keep_up() {
     }
 }
 
-/// Counts a request under its route.
+/// In the answers that were counted.
+#[derive(Clone, Copy)]
+struct Counted;
+
+/// Counts a request under its route, when its answer begins.
 pub(crate) async fn count(request: Request, next: Next) -> Response {
     let route = request
         .extensions()
@@ -94,7 +98,25 @@ pub(crate) async fn count(request: Request, next: Next) -> Response {
         .map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
     let method = request.method().as_str().to_owned();
     let started = Instant::now();
+    let mut response = next.run(request).await;
+    record(route, method, &response, started);
+    response.extensions_mut().insert(Counted);
+    response
+}
+
+/// Counts under no route what never came to one, or did not come back: what was refused before, took too long, or
+/// failed unexpectedly.
+pub(crate) async fn count_the_rest(request: Request, next: Next) -> Response {
+    let method = request.method().as_str().to_owned();
+    let started = Instant::now();
     let response = next.run(request).await;
+    if response.extensions().get::<Counted>().is_none() {
+        record("none".to_owned(), method, &response, started);
+    }
+    response
+}
+
+fn record(route: String, method: String, response: &Response, started: Instant) {
     metrics::histogram!(
         "bt_request_seconds",
         "route" => route,
@@ -102,5 +124,4 @@ pub(crate) async fn count(request: Request, next: Next) -> Response {
         "status" => response.status().as_str().to_owned()
     )
     .record(started.elapsed());
-    response
 }

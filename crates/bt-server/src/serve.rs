@@ -67,18 +67,25 @@ impl Error {
 /// An index, model, token or address that cannot be used.
 pub async fn serve(options: Options, on_start: impl FnOnce(SocketAddr)) -> Result<(), Error> {
     metrics::install();
+    let mut signals = Signals::listen()?;
     let address = options.bind;
     let bind = |source| Error::Bind { address, source };
     let listener = TcpListener::bind(address).map_err(bind)?;
     listener.set_nonblocking(true).map_err(bind)?;
     let address = listener.local_addr().map_err(bind)?;
 
-    let state = open(options).await?;
+    let state = tokio::select! {
+        state = open(options) => state?,
+        () = signals.heard() => {
+            tracing::info!("stopped while loading");
+            return Ok(());
+        }
+    };
     let mut background = following(&state);
     background.spawn(metrics::keep_up());
 
     let handle = axum_server::Handle::<SocketAddr>::new();
-    background.spawn(stop(state.clone(), handle.clone()));
+    background.spawn(stop(signals, state.clone(), handle.clone()));
     on_start(address);
     tls::serve(listener, app::router(&state), &state.options, handle).await?;
     background.shutdown().await;
@@ -147,7 +154,7 @@ fn engines(options: &Options) -> Result<Vec<Engine>, Error> {
             None => {
                 let spec = options.model.as_deref().filter(|_| place == 0);
                 let loaded = load(&header, spec, options).map_err(refused)?;
-                // Half for what is kept of pictures and texts, shared by the models; the rest for answers.
+                // Half for what is kept of pictures, a 32nd for texts, for each model; a quarter for answers.
                 let bytes = options.cache_bytes / 2;
                 Arc::new(Model::start(loaded, options.max_batch, bytes)?)
             }
@@ -209,35 +216,67 @@ fn load(header: &Header, spec: Option<&str>, options: &Options) -> bt_query::Res
     })
 }
 
-/// Waits for a signal; from then on the server is not ready, and running requests end.
-async fn stop(state: AppState, handle: axum_server::Handle<SocketAddr>) {
-    if let Err(error) = signal().await {
-        tracing::error!(%error, "signals cannot be heard");
-        return;
+/// Waits for a signal; from then on the server is not ready, which a load balancer may be given time to see,
+/// and running requests end.
+async fn stop(mut signals: Signals, state: AppState, handle: axum_server::Handle<SocketAddr>) {
+    signals.heard().await;
+    state.draining.store(true, Ordering::Relaxed);
+    let linger = state.options.linger;
+    if !linger.is_zero() {
+        tracing::info!(
+            seconds = linger.as_secs(),
+            "not ready any more; requests are still taken"
+        );
+        // A second signal is one of somebody who does not want to wait.
+        let _ = tokio::time::timeout(linger, signals.heard()).await;
     }
     tracing::info!(
         seconds = state.options.drain.as_secs(),
         "stopping: running requests may end"
     );
-    state.draining.store(true, Ordering::Relaxed);
     handle.graceful_shutdown(Some(state.options.drain));
 }
 
+/// SIGTERM and Ctrl-C, heard from the moment this is made: the first process of a container would
+/// otherwise not hear them at all while a model is loaded.
 #[cfg(unix)]
-async fn signal() -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
 }
 
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn heard(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Ctrl-C.
 #[cfg(not(unix))]
-async fn signal() -> io::Result<()> {
-    tokio::signal::ctrl_c().await
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn heard(&mut self) {
+        if let Err(error) = tokio::signal::ctrl_c().await {
+            tracing::error!(%error, "signals cannot be heard");
+            std::future::pending::<()>().await;
+        }
+    }
 }

@@ -72,6 +72,8 @@ pub struct Options {
     pub deadline: Duration,
     /// Bytes of memory for what is kept of answers, texts and pictures.
     pub cache_bytes: u64,
+    /// How long requests are still taken when the server is about to stop and says that it is not ready.
+    pub linger: Duration,
     /// Longest time that running requests get when the server stops.
     pub drain: Duration,
     /// Whether the log may say what people look for.
@@ -100,12 +102,13 @@ impl Options {
             queue: 256,
             max_batch: 32,
             deadline: Duration::from_secs(30),
-            cache_bytes: 512 << 20,
+            cache_bytes: 512_000_000,
+            linger: Duration::ZERO,
             drain: Duration::from_secs(20),
             log_queries: false,
             albums: Vec::new(),
             auth: AuthOptions::default(),
-            limits: Limits::for_bind(bind),
+            limits: Limits::for_bind(bind, false),
             tls: None,
         }
     }

@@ -59,11 +59,33 @@ impl Default for Limits {
 const RATE_FOR_OTHERS: NonZeroU32 = NonZeroU32::new(200).unwrap();
 
 impl Limits {
-    /// The defaults for an address: where only this machine can ask, a client's rate has no bound.
-    pub fn for_bind(bind: SocketAddr) -> Self {
+    /// The defaults for an address. Where only this machine can ask, and not for others as a proxy does, a
+    /// client's rate has no bound.
+    pub fn for_bind(bind: SocketAddr, trust_proxy: bool) -> Self {
+        let for_others = trust_proxy || !bind.ip().is_loopback();
         Self {
-            requests_per_second: (!bind.ip().is_loopback()).then_some(RATE_FOR_OTHERS),
+            requests_per_second: for_others.then_some(RATE_FOR_OTHERS),
+            trust_proxy,
             ..Self::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_has_a_bound_where_others_can_ask() {
+        for (bind, trust_proxy, bounded) in [
+            ("127.0.0.1:7871", false, false),
+            ("127.0.0.1:7871", true, true),
+            ("[::1]:7871", false, false),
+            ("0.0.0.0:7871", false, true),
+        ] {
+            let limits = Limits::for_bind(bind.parse().unwrap(), trust_proxy);
+            let rate = limits.requests_per_second;
+            assert_eq!(rate.is_some(), bounded, "{bind} {trust_proxy}");
         }
     }
 }

@@ -18,11 +18,12 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
+use crate::metrics;
 use crate::state::AppState;
 
 pub(crate) use connection::Guarded;
 pub use limits::Limits;
-pub(crate) use request::request_id;
+pub(crate) use request::{request_id, within_request};
 
 /// The router behind all guards. The order matters: what is further down in the code comes first when a
 /// request arrives.
@@ -39,6 +40,7 @@ pub(crate) fn layer(router: Router, state: &AppState) -> Router {
         .layer(from_fn_with_state(rate, rate::within_rate))
         .layer(from_fn_with_state(state.clone(), names::by_a_known_name))
         .layer(CatchPanicLayer::custom(failures::after_panic))
+        .layer(from_fn(metrics::count_the_rest))
         .layer(from_fn(failures::as_problems))
         .layer(from_fn_with_state(
             state.options.tls.is_some(),

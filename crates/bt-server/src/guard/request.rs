@@ -19,12 +19,22 @@ tokio::task_local! {
 }
 
 const ID: HeaderName = HeaderName::from_static("x-request-id");
+/// What is asked every few seconds, all day: a line for each would hide the others.
+const WATCHED: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 /// Longer ids of others are replaced.
 const LONGEST: usize = 64;
 
 /// The id of the request that this task answers.
 pub(crate) fn request_id() -> Option<String> {
     CURRENT.try_with(Clone::clone).ok()
+}
+
+/// Runs something that belongs to a request with this id, but is done after its task.
+pub(crate) fn within_request<T>(id: Option<&String>, run: impl FnOnce() -> T) -> T {
+    match id {
+        Some(id) => CURRENT.sync_scope(id.clone(), run),
+        None => run(),
+    }
 }
 
 /// Gives the request its id (the one that a proxy gave, if any), and writes its line. The query is not
@@ -37,12 +47,17 @@ pub(super) async fn with_id(request: Request, next: Next) -> Response {
         .filter(|id| is_sound(id))
         .map_or_else(new_id, ToOwned::to_owned);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let asked_by_a_machine = WATCHED.contains(&&*path);
     let span = tracing::info_span!("request", %id, %method, path);
     let answered = async {
         let started = Instant::now();
         let response = next.run(request).await;
         let (status, ms) = (response.status().as_u16(), started.elapsed().as_millis());
-        tracing::info!(status, ms, "answered");
+        if asked_by_a_machine && status < 400 {
+            tracing::debug!(status, ms, "answered");
+        } else {
+            tracing::info!(status, ms, "answered");
+        }
         response
     };
     let mut response = CURRENT.scope(id.clone(), answered.instrument(span)).await;

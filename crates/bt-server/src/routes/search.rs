@@ -11,11 +11,13 @@ use axum::response::{IntoResponse, Response};
 use bt_query::{Progress, Query};
 use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::mpsc;
+use tracing::Instrument as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::engine::{Engine, Searched, Step};
 use crate::error::ApiError;
+use crate::guard;
 use crate::request::{
     self, ApiJson, ApiQuery, FilterParams, IndexParam, SearchParams, SearchRequest, Shown,
 };
@@ -188,10 +190,14 @@ fn in_steps(engine: Arc<Engine>, query: Query, explain: bool) -> Response {
     let asked = query.clone();
     let named = engine.name().to_owned();
     let page = move |searched: &Searched| SearchResponse::of(searched, &asked, explain, &named);
-    let searching: Searching = Box::pin(async move {
-        let deadline = engine.deadline();
-        engine.search(query, deadline, Some(sender)).await
-    });
+    let id = guard::request_id();
+    let searching: Searching = Box::pin(
+        async move {
+            let deadline = engine.deadline();
+            engine.search(query, deadline, Some(sender)).await
+        }
+        .in_current_span(),
+    );
     let step = move |step: Step| match step {
         Step::Candidates(searched) => event("candidates", &page(&searched)),
         Step::Progress(Progress { done, total }) => event(
@@ -199,7 +205,10 @@ fn in_steps(engine: Arc<Engine>, query: Query, explain: bool) -> Response {
             &serde_json::json!({ "done": done, "total": total }),
         ),
         Step::End(Ok(searched)) => event("results", &page(&searched)),
-        Step::End(Err(error)) => event("problem", &error.problem()),
+        Step::End(Err(error)) => {
+            let problem = guard::within_request(id.as_ref(), || error.problem());
+            event("problem", &problem)
+        }
     };
     let coming = Coming {
         searching: Some(searching),

@@ -18,7 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::pictures::find;
-use crate::album::Album;
+use crate::album::{Album, LONGEST_CAPTION};
 use crate::described::PictureId;
 use crate::engine::{Engine, Snapshot};
 use crate::error::ApiError;
@@ -33,8 +33,6 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 
 /// What a form may take beside the picture.
 const FORM: u64 = 64 << 10;
-/// A longer caption, in characters, is refused.
-const LONGEST_CAPTION: usize = 4096;
 /// Most bytes of a character.
 const CHARACTER: usize = 4;
 /// How long is waited until a search finds what was uploaded, and how often is looked.
@@ -49,7 +47,7 @@ struct UploadForm {
     #[schema(value_type = String, format = Binary)]
     image: Vec<u8>,
     /// What it shows, in words.
-    #[schema(max_length = 4096)]
+    #[schema(max_length = 4000)]
     caption: Option<String>,
 }
 
