@@ -143,7 +143,7 @@ pub(crate) struct Mask {
 /// Turns a checkpoint of the authors' own code into a folder that loads
 ///
 /// Reads a PyTorch Lightning file (.ckpt) of microsoft/BridgeTower as data; nothing in it is run. Sizes
-/// are read off the tensors. The folder's config.json says `\"itc_image_from\": \"tower\"`, because these
+/// are read off the tensors. The folder's config.json says `"itc_image_from": "tower"`, because these
 /// checkpoints embed pictures by another path than the public ones.
 #[derive(Debug, Args)]
 pub(crate) struct Convert {
@@ -180,8 +180,8 @@ pub(crate) struct Convert {
 /// printed. A hundred pictures do for a try, some thousands for real use.
 ///
 /// CAPTIONS.json is one of
-///   {\"a.jpg\": {\"captions\": [\"a cat\", \"a cat on a couch\"]}, ...}   (samples/samples.json)
-///   [{\"image\": \"a.jpg\", \"caption\": \"a cat\"}, ...]
+///   {"a.jpg": {"captions": ["a cat", "a cat on a couch"]}, ...}   (samples/samples.json)
+///   [{"image": "a.jpg", "caption": "a cat"}, ...]
 ///   a Karpathy split of Flickr30k or COCO (its test part is held out)
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]

@@ -413,16 +413,6 @@ impl Encoder {
         Ok(all)
     }
 
-    /// What the ITC image head reads of each picture, in order: `[D]` each (`[Dv]` where it reads the tower).
-    /// Needs no head.
-    pub fn picture_inputs(&self, pictures: &[&PictureStates]) -> Result<Vec<Vec<f32>>> {
-        let mut all = Vec::with_capacity(pictures.len());
-        for picture in pictures {
-            all.extend(rows(&picture.states.itc_input)?);
-        }
-        Ok(all)
-    }
-
     /// The pooled states of one text with each picture, in order: `[2 D]` each. Needs no head.
     pub fn pooler_outputs(&self, text: &str, pictures: &[&PictureStates]) -> Result<Vec<Vec<f32>>> {
         let mut all = Vec::with_capacity(pictures.len());

@@ -51,6 +51,11 @@ fn main() {
         ("shared", root.join("../shared/golden")),
     ] {
         let cases = cases(&folder);
+        assert!(
+            set != "own" || !cases.is_empty(),
+            "no cases in `{}`",
+            folder.display()
+        );
         if cases.is_empty() {
             println!("skipped: `{}` holds no cases", folder.display());
         }

@@ -266,8 +266,9 @@ Examples:
 Exit codes:
   0 found   1 nothing here shows that   2 error
 
-Every flag that takes a value may also stand in a settings file; `BT_INDEX`, `BT_DEVICE` and
-`BT_PRECISION` in the environment win over the file, flags over both.";
+Every flag that takes a value may also stand in a settings file (BT_SETTINGS, else
+~/.config/bridgetower/settings.toml); `BT_INDEX`, `BT_DEVICE`, `BT_PRECISION`, `BT_RERANK_SPEED` and `BT_CACHE_SIZE`
+in the environment win over the file, flags over both.";
 
 /// Order of results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

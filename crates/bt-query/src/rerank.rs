@@ -1,6 +1,6 @@
 //! Candidates looked at with the cross-modal layers: files (but for those that the scorer still knows)
-//! decoded on all cores beside the model, in bounded batches, and matched with the query's words. What the scores mean for the order is in
-//! `execute.rs`.
+//! decoded on all cores beside the model, in bounded batches, and matched with the query's words. What the
+//! scores mean for the order is in `rank.rs`.
 
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;

@@ -1,5 +1,5 @@
 //! Bytes to an upright RGB picture. Each format that needs care of its own has a file here; what the
-//! file says about itself is `metadata.rs`.
+//! file says about itself is `metadata/`.
 
 mod contained;
 mod gif;

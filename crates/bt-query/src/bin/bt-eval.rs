@@ -121,10 +121,11 @@ Examples:
   bt-eval captions.json --images photos --model ./learnt --calibrate ./learnt/calibration.json
 
 The paper's protocol squeezes pictures to the square that the model was made for (the authors fine-tune and
-test with 384 pixels), scores the first 128 candidates of both directions with the raw ITM logit, gives all
-else -100, and lets a candidate of one direction count in both.
+test with 384 pixels), scores the first 128 candidates (256 of more than 1,000 pictures) of both directions
+with the raw ITM logit, gives all else -100, and lets a candidate of one direction count in both.
 
-Settings: flags, then BT_MODEL, BT_DEVICE and BT_PRECISION, then the settings file.";
+Settings: flags, then BT_MODEL, BT_DEVICE, BT_PRECISION and BT_RERANK_SPEED, then the settings file
+(BT_SETTINGS, else ~/.config/bridgetower/settings.toml).";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
