@@ -190,11 +190,10 @@ fn verify_names_a_damaged_file_and_ends_with_an_error() {
     let env = TestEnv::new();
     env.draw_album("album", 3);
     env.report(&["album"]);
-    let segment = contents(&env.path("index/segments"))
-        .into_keys()
-        .next_back()
+    let (segment, mut bytes) = contents(&env.path("index/segments"))
+        .into_iter()
+        .max_by_key(|(_, bytes)| bytes.len())
         .unwrap();
-    let mut bytes = fs::read(&segment).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0x40;
     fs::write(&segment, bytes).unwrap();

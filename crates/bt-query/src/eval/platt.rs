@@ -94,9 +94,13 @@ pub struct Best {
     pub weight: f64,
 }
 
-/// The probability from which on a best result should be shown: where the share of answerable queries that
-/// are answered and the share of unanswerable ones that are not have the largest sum (Youden's J).
-/// Halfway between the two neighbouring probabilities; `None` without one of each.
+/// How much worse it is to withhold what is there than to show what does not fit: who is shown a wrong picture
+/// sees that it is wrong, who is told that there is none goes away.
+const WITHHELD: f64 = 3.0;
+
+/// The probability from which on a best result should be shown: where the share of answerable queries that are not
+/// answered, [`WITHHELD`] times, and the share of unanswerable ones that are, have the smallest sum (Youden's J,
+/// weighted). Halfway between the two neighbouring probabilities; `None` without one of each.
 pub fn threshold(answerable: &[Best], absent: &[Best]) -> Option<f32> {
     if answerable.is_empty() || absent.is_empty() {
         return None;
@@ -112,7 +116,7 @@ pub fn threshold(answerable: &[Best], absent: &[Best]) -> Option<f32> {
     for pair in cuts.windows(2) {
         let [low, high] = pair else { continue };
         let cut = f32::midpoint(*low, *high);
-        let sum = share(answerable, cut) - share(absent, cut);
+        let sum = WITHHELD * share(answerable, cut) - share(absent, cut);
         if low < high && sum > best.0 {
             best = (sum, cut);
         }
@@ -173,8 +177,9 @@ mod tests {
                 })
                 .collect()
         };
-        // Cut between 0.4 and 0.5: 3 of 4 answered, 3 of 3 not.
-        let (answerable, absent) = (all(&[0.9, 0.8, 0.5, 0.2]), all(&[0.1, 0.3, 0.4]));
+        // Cut between 0.4 and 0.5: 3 of 4 answered, 5 of 5 not.
+        let answerable = all(&[0.9, 0.8, 0.5, 0.2]);
+        let absent = all(&[0.1, 0.25, 0.3, 0.35, 0.4]);
         let cut = threshold(&answerable, &absent).unwrap();
         assert!((cut - 0.45).abs() < 1e-6, "{cut}");
         assert_eq!(threshold(&[], &absent), None);
