@@ -99,7 +99,7 @@ pub struct Best {
 const WITHHELD: f64 = 3.0;
 
 /// The probability from which on a best result should be shown: where the share of answerable queries that are not
-/// answered, [`WITHHELD`] times, and the share of unanswerable ones that are, have the smallest sum (Youden's J,
+/// answered, three times, and the share of unanswerable ones that are, have the smallest sum (Youden's J,
 /// weighted). Halfway between the two neighbouring probabilities; `None` without one of each.
 pub fn threshold(answerable: &[Best], absent: &[Best]) -> Option<f32> {
     if answerable.is_empty() || absent.is_empty() {
