@@ -4,13 +4,13 @@
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::TestEnv;
+use super::{Running, TestEnv};
 
 /// Path of `bt-server`, freshly built.
 pub const BT_SERVER: &str = env!("CARGO_BIN_EXE_bt-server");
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server on a free port of this machine; it is killed when the value goes.
 pub struct Server {
-    child: Child,
+    process: Running,
     /// Where it takes requests.
     pub address: SocketAddr,
     log: Arc<Mutex<String>>,
@@ -40,14 +40,15 @@ impl Server {
         if !arguments.contains(&"--bind") {
             command.args(["--bind", "127.0.0.1:0"]);
         }
-        let mut child = command
+        let mut process = command
             .args(arguments)
             .envs(variables.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
+            .map(Running)
             .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap());
+        let mut lines = BufReader::new(process.0.stderr.take().unwrap());
         let log = Arc::new(Mutex::new(String::new()));
         let address = loop {
             let mut line = String::new();
@@ -70,7 +71,7 @@ impl Server {
             }
         });
         Self {
-            child,
+            process,
             address,
             log,
         }
@@ -83,22 +84,18 @@ impl Server {
 
     /// Its process.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.0.id()
     }
 
     /// Sends a signal by name.
     pub fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
-        let sent = std::process::Command::new("kill")
-            .args(["-s", signal, &pid])
-            .status();
-        assert!(sent.unwrap().success());
+        self.process.signal(signal);
     }
 
     /// Sends a signal by name, waits for the end, and gives the exit code.
     pub fn stop(mut self, signal: &str) -> Option<i32> {
         self.signal(signal);
-        self.child.wait().unwrap().code()
+        self.process.0.wait().unwrap().code()
     }
 
     /// A connection of one's own.
@@ -129,13 +126,6 @@ impl Server {
     #[track_caller]
     pub fn post(&self, path: &str, body: &Value) -> Response {
         self.send(&Ask::new("POST", path).json(body))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

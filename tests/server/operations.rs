@@ -1,11 +1,11 @@
 //! What operators see: descriptions, states, numbers, and how the server ends.
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 
 use serde_json::json;
 
-use crate::harness::server::{Ask, Response, Server};
+use crate::harness::server::{Ask, BT_SERVER, Response, Server};
 use crate::harness::{TestEnv, wait_until};
 use crate::{drawn, metric};
 
@@ -144,26 +144,46 @@ fn a_load_balancer_is_given_time_to_look_away() {
 }
 
 #[test]
+#[cfg(unix)]
+fn a_signal_is_heard_while_a_model_is_loaded() {
+    let env = TestEnv::new();
+    env.draw_album("album", 1);
+    env.bt_index(&["album", "--quiet"]).expect(0);
+    // A checkpoint whose first file nobody writes: loading it never ends.
+    let config = env.write("slow/none", "").with_file_name("config.json");
+    let made = std::process::Command::new("mkfifo").arg(&config).status();
+    assert!(made.unwrap().success());
+    let mut loading = env.start(BT_SERVER, &["--model", "slow", "--bind", "127.0.0.1:0"]);
+    let mut log = BufReader::new(loading.0.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("loading") {
+        line.clear();
+        let read = log.read_line(&mut line).unwrap();
+        assert!(read > 0, "the server ended before it loaded anything");
+    }
+    loading.signal("TERM");
+    let ended = loading.0.wait().unwrap();
+    let mut rest = String::new();
+    log.read_to_string(&mut rest).unwrap();
+    assert_eq!(ended.code(), Some(0), "{rest}");
+    assert!(rest.contains("stopped while loading"), "{rest}");
+}
+
+#[test]
 fn what_keeps_the_server_from_starting_is_told_with_what_to_do() {
     let env = TestEnv::new();
-    let none = env
-        .run(crate::harness::server::BT_SERVER, &["--index", "none"])
-        .expect(2);
+    let none = env.run(BT_SERVER, &["--index", "none"]).expect(2);
     assert!(
         none.stderr.contains("none") && none.stderr.contains("hint:"),
         "{none}"
     );
     env.draw_album("album", 1);
     env.bt_index(&["album", "--quiet"]).expect(0);
-    let open = env
-        .run(crate::harness::server::BT_SERVER, &["--bind", "0.0.0.0:0"])
-        .expect(2);
+    let open = env.run(BT_SERVER, &["--bind", "0.0.0.0:0"]).expect(2);
     assert!(open.stderr.contains("--no-auth"), "{open}");
     let first = Server::start(&env, &[]);
     let address = first.address.to_string();
-    let taken = env
-        .run(crate::harness::server::BT_SERVER, &["--bind", &address])
-        .expect(2);
+    let taken = env.run(BT_SERVER, &["--bind", &address]).expect(2);
     assert!(
         taken.stderr.contains(&address) && taken.stderr.contains("hint:"),
         "{taken}"
