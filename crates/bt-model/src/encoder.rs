@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use image::RgbImage;
 use rayon::prelude::*;
 
@@ -228,6 +228,15 @@ impl Encoder {
         self.precision
     }
 
+    /// A name for how it computes: what was kept or measured of it does not hold under another name.
+    pub fn arithmetic(&self) -> String {
+        match self.model.device() {
+            Device::Cpu => self.precision.arithmetic(),
+            Device::Cuda(_) => format!("cuda-{}", self.precision),
+            Device::Metal(_) => format!("metal-{}", self.precision),
+        }
+    }
+
     /// How much of a picture is read when pairs are scored.
     pub fn rerank_speed(&self) -> RerankSpeed {
         self.rerank_speed
@@ -290,21 +299,23 @@ impl Encoder {
             Some(self.text_states(&[""])?.0)
         };
         let mut parts = Vec::new();
-        self.batches.each(pictures, |chunk| {
-            let pixels = self.model.pixel_batch(chunk)?;
-            let batch = match &empty {
-                None => self
-                    .model
-                    .itc_image(&self.model.image_itc_input(&pixels)?)?,
-                Some(empty) => {
-                    let states = self.model.image_states(&pixels, &mut ())?;
-                    let pooled = self.pooled(empty, &states)?;
-                    let width = self.model.config().hidden_size;
-                    normalise(&pooled.narrow(1, width, width)?)?
-                }
-            };
-            parts.push(self.model.download(&batch)?);
-            Ok(())
+        self.in_the_pool(|| {
+            self.batches.each(pictures, |chunk| {
+                let pixels = self.model.pixel_batch(chunk)?;
+                let batch = match &empty {
+                    None => self
+                        .model
+                        .itc_image(&self.model.image_itc_input(&pixels)?)?,
+                    Some(empty) => {
+                        let states = self.model.image_states(&pixels, &mut ())?;
+                        let pooled = self.pooled(empty, &states)?;
+                        let width = self.model.config().hidden_size;
+                        normalise(&pooled.narrow(1, width, width)?)?
+                    }
+                };
+                parts.push(self.model.download(&batch)?);
+                Ok(())
+            })
         })?;
         Ok(Started { parts })
     }
@@ -344,19 +355,21 @@ impl Encoder {
     /// What reranking and explanation need of each picture, in order.
     pub fn picture_states(&self, pictures: &[&Pixels]) -> Result<Vec<PictureStates>> {
         let mut all = Vec::with_capacity(pictures.len());
-        self.batches.each(pictures, |chunk| {
-            let states = self
-                .model
-                .image_states(&self.model.pixel_batch(chunk)?, &mut ())?;
-            let each = (0..chunk.len())
-                .map(|i| {
-                    Ok(PictureStates {
-                        states: std::sync::Arc::new(states.picture(i)?),
+        self.in_the_pool(|| {
+            self.batches.each(pictures, |chunk| {
+                let states = self
+                    .model
+                    .image_states(&self.model.pixel_batch(chunk)?, &mut ())?;
+                let each = (0..chunk.len())
+                    .map(|i| {
+                        Ok(PictureStates {
+                            states: std::sync::Arc::new(states.picture(i)?),
+                        })
                     })
-                })
-                .collect::<Result<Vec<_>>>()?;
-            all.extend(each);
-            Ok(())
+                    .collect::<Result<Vec<_>>>()?;
+                all.extend(each);
+                Ok(())
+            })
         })?;
         Ok(all)
     }
@@ -520,10 +533,8 @@ impl Encoder {
             .map(|text| self.tokenizer.encode(text))
             .collect::<Result<Vec<_>>>()?;
         let truncated = tokens.iter().any(|tokens| tokens.truncated);
-        Ok((
-            self.model.text_states(&self.batch(&tokens)?, &mut ())?,
-            truncated,
-        ))
+        let states = self.in_the_pool(|| self.model.text_states(&self.batch(&tokens)?, &mut ()))?;
+        Ok((states, truncated))
     }
 
     /// What the ITC text head reads of each text, in order, as [1, D], and whether the text was cut. Texts of
@@ -538,20 +549,23 @@ impl Encoder {
                 .push((place, tokens));
         }
         let mut inputs = Vec::with_capacity(texts.len());
-        for chunk in by_length
-            .values()
-            .flat_map(|group| group.chunks(MOST_AT_ONCE))
-        {
-            let rows: Vec<&[u32]> = chunk
-                .iter()
-                .map(|(_, tokens)| tokens.ids.as_slice())
-                .collect();
-            let batch = TokenBatch::new(&rows, self.model.config(), self.model.device())?;
-            let input = self.model.text_itc_input(&batch)?;
-            for (i, (place, tokens)) in chunk.iter().enumerate() {
-                inputs.push((*place, (input.narrow(0, i, 1)?, tokens.truncated)));
+        self.in_the_pool(|| -> Result<()> {
+            for chunk in by_length
+                .values()
+                .flat_map(|group| group.chunks(MOST_AT_ONCE))
+            {
+                let rows: Vec<&[u32]> = chunk
+                    .iter()
+                    .map(|(_, tokens)| tokens.ids.as_slice())
+                    .collect();
+                let batch = TokenBatch::new(&rows, self.model.config(), self.model.device())?;
+                let input = self.model.text_itc_input(&batch)?;
+                for (i, (place, tokens)) in chunk.iter().enumerate() {
+                    inputs.push((*place, (input.narrow(0, i, 1)?, tokens.truncated)));
+                }
             }
-        }
+            Ok(())
+        })?;
         inputs.sort_by_key(|(place, _)| *place);
         Ok(inputs.into_iter().map(|(_, input)| input).collect())
     }
@@ -572,25 +586,37 @@ impl Encoder {
         text: &str,
         pictures: &[&PictureStates],
         speed: RerankSpeed,
-        mut each: impl FnMut(&Tensor) -> Result<()>,
+        mut each: impl FnMut(&Tensor) -> Result<()> + Send,
     ) -> Result<()> {
         let (text, _) = self.text_states(&[text])?;
         let all = self.model.config().vision.tokens() - 1;
         let patches = speed.patches(all);
-        self.batches.each(pictures, |chunk| {
-            let states = if patches < all {
-                let left = chunk
-                    .par_iter()
-                    .map(|picture| self.model.most_looked_at(&text, &picture.states, patches))
-                    .collect::<Result<Vec<_>>>()?;
-                ImageStates::stack(&left.iter().collect::<Vec<_>>())?
-            } else {
-                let parts: Vec<&ImageStates> =
-                    chunk.iter().map(|picture| &*picture.states).collect();
-                ImageStates::stack(&parts)?
-            };
-            each(&self.pooled(&text, &states)?)
+        self.in_the_pool(|| {
+            self.batches.each(pictures, |chunk| {
+                let states = if patches < all {
+                    let left = chunk
+                        .par_iter()
+                        .map(|picture| self.model.most_looked_at(&text, &picture.states, patches))
+                        .collect::<Result<Vec<_>>>()?;
+                    ImageStates::stack(&left.iter().collect::<Vec<_>>())?
+                } else {
+                    let parts: Vec<&ImageStates> =
+                        chunk.iter().map(|picture| &*picture.states).collect();
+                    ImageStates::stack(&parts)?
+                };
+                each(&self.pooled(&text, &states)?)
+            })
         })
+    }
+
+    /// Runs on a thread of the pool: from any other, each of the hundred operators of a picture would hand its
+    /// work over and wait to be woken.
+    fn in_the_pool<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        if self.model.device().is_cpu() {
+            rayon::scope(|_| work())
+        } else {
+            work()
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::cross::{Bridges, CrossModal};
 use crate::error::{Error, Result};
 use crate::exec::Exec;
 use crate::heads::{HeadSet, Heads, Pooler, first_row, normalise};
+use crate::kernels::Level;
 use crate::ops::Then;
 use crate::pixels::Pixels;
 use crate::probe::Probe;
@@ -108,6 +109,7 @@ pub struct Fused {
 pub struct BridgeTower {
     config: Config,
     device: Device,
+    body_type: DType,
     transfer: Transfer,
     text: TextTower,
     vision: VisionTower,
@@ -135,6 +137,12 @@ impl BridgeTower {
         kept_at: Option<&Path>,
         on: &mut dyn FnMut(Event),
     ) -> Result<Self> {
+        if let Some(name) = Level::unknown() {
+            on(Event::Warning(format!(
+                "BT_CPU is `{name}`, which has no effect: it may be {}",
+                Level::names()
+            )));
+        }
         if let Some(why) = exec.take_no_gpu() {
             on(Event::Warning(format!("no GPU is used: {why}")));
         }
@@ -172,6 +180,7 @@ impl BridgeTower {
             heads: HeadSet::load(&weights, &config, text.words())?,
             text,
             device: exec.device.clone(),
+            body_type: exec.body_type(),
             transfer: Transfer::to(&exec.device)?,
             name: checkpoint.name().to_owned(),
             config,
@@ -189,6 +198,11 @@ impl BridgeTower {
     /// Where it runs.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// What states are made of.
+    pub(crate) fn body_type(&self) -> DType {
+        self.body_type
     }
 
     /// Which heads it has.

@@ -28,6 +28,18 @@ impl Precision {
     /// All of them, `auto` first.
     pub const ALL: [Self; 4] = [Self::Auto, Self::F32, Self::Bf16, Self::Int8];
 
+    /// A name for how this processor computes with it, linear layers and attention: what was measured or kept
+    /// under one name says nothing of another.
+    pub(crate) fn arithmetic(self) -> String {
+        let format = self.format();
+        let attention = if format.is_short() && Level::best() >= Level::Avx512Bf16 {
+            Format::Bf16
+        } else {
+            Format::F32
+        };
+        format!("{}-{}", format.name(), attention.name())
+    }
+
     /// What weights become on this processor.
     pub(crate) fn format(self) -> Format {
         match self {

@@ -65,7 +65,7 @@ impl PictureStates {
             .collect();
         let tensor = |values: &[f16], shape: &[usize]| -> Result<Tensor> {
             let tensor = Tensor::from_slice(values, shape, model.device())?;
-            Ok(tensor.to_dtype(DType::F32)?)
+            Ok(tensor.to_dtype(model.body_type())?)
         };
         let bridges = (0..config.cross_layers)
             .map(|k| tensor(&values[k * bridge..(k + 1) * bridge], &[1, tokens, width]))

@@ -2,7 +2,7 @@
 //! that goes wrong here is an error: a picture that is not found is read once more.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use bt_model::{Encoder, PictureStates};
@@ -12,24 +12,33 @@ use bt_store::ContentHash;
 #[derive(Debug)]
 pub(crate) struct KeptStates {
     folder: PathBuf,
+    /// The folders of all models, whose states share the bound.
+    models: PathBuf,
     most_bytes: u64,
-    grown: AtomicBool,
+    /// Bytes written since the bound was last seen to.
+    grown: AtomicU64,
 }
+
+/// How the folders of states begin: states that were computed otherwise are others.
+const PREFIX: &str = "states-";
 
 impl KeptStates {
     /// In the model's part of the cache folder; `None` where there is no such folder.
     pub(crate) fn of(encoder: &Encoder, most_bytes: u64) -> Option<Self> {
+        let model = bt_model::cache_folder(encoder.id())?;
         Some(Self::at(
-            bt_model::cache_folder(encoder.id())?.join("states"),
+            &model,
+            &format!("{PREFIX}{}", encoder.arithmetic()),
             most_bytes,
         ))
     }
 
-    fn at(folder: PathBuf, most_bytes: u64) -> Self {
+    fn at(model: &Path, name: &str, most_bytes: u64) -> Self {
         Self {
-            folder,
+            folder: model.join(name),
+            models: model.parent().unwrap_or(model).to_owned(),
             most_bytes,
-            grown: AtomicBool::new(false),
+            grown: AtomicU64::new(0),
         }
     }
 
@@ -70,7 +79,10 @@ impl KeptStates {
         if written.is_err() {
             let _ = fs_err::remove_file(&own);
         }
-        self.grown.store(true, Ordering::Relaxed);
+        let size = bytes.len() as u64;
+        if self.grown.fetch_add(size, Ordering::Relaxed) + size > self.most_bytes / 10 {
+            self.trim();
+        }
         match PictureStates::from_bytes(&bytes, encoder) {
             Ok(Some(near)) => near,
             _ => states,
@@ -84,7 +96,8 @@ impl KeptStates {
 
     /// Removes what was of use the longest ago until the rest is within bounds.
     fn trim(&self) {
-        let mut files = files(&self.folder);
+        self.grown.store(0, Ordering::Relaxed);
+        let mut files = files(&self.models);
         let mut bytes: u64 = files.iter().map(|(_, size, _)| size).sum();
         files.sort_by_key(|(used, ..)| *used);
         for (_, size, path) in files {
@@ -100,17 +113,24 @@ impl KeptStates {
 
 impl Drop for KeptStates {
     fn drop(&mut self) {
-        if self.grown.load(Ordering::Relaxed) {
+        if self.grown.load(Ordering::Relaxed) > 0 {
             self.trim();
         }
     }
 }
 
-/// When each was last of use, its bytes, its place.
-fn files(folder: &Path) -> Vec<(SystemTime, u64, PathBuf)> {
-    let entries = |folder: &Path| fs_err::read_dir(folder).into_iter().flatten().flatten();
-    entries(folder)
-        .flat_map(|part| entries(&part.path()).collect::<Vec<_>>())
+/// States of all models: when each was last of use, its bytes, its place.
+fn files(models: &Path) -> Vec<(SystemTime, u64, PathBuf)> {
+    let entries = |folder: PathBuf| fs_err::read_dir(folder).into_iter().flatten().flatten();
+    let is_of_states = |folder: &fs_err::DirEntry| {
+        let name = folder.file_name();
+        name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
+    };
+    entries(models.to_owned())
+        .flat_map(|model| entries(model.path()))
+        .filter(is_of_states)
+        .flat_map(|states| entries(states.path()))
+        .flat_map(|part| entries(part.path()))
         .filter_map(|file| {
             let about = file.metadata().ok()?;
             Some((about.modified().ok()?, about.len(), file.path()))
@@ -143,7 +163,9 @@ mod tests {
         let states = mini.picture_states(&[&picture]).unwrap().remove(0);
         let size = states.to_bytes().unwrap().unwrap().len() as u64;
         let ids: Vec<ContentHash> = (0..5u8).map(|i| ContentHash::of(&[i])).collect();
-        let kept = KeptStates::at(folder.path().to_owned(), 3 * size);
+        let at =
+            |model: &str, name: &str, most| KeptStates::at(&folder.path().join(model), name, most);
+        let kept = at("mini", "states-f32-f32", u64::MAX);
         for (age, id) in ids.iter().enumerate() {
             kept.put(*id, states.clone(), &mini);
             let file = fs_err::File::options()
@@ -157,7 +179,11 @@ mod tests {
         let found = kept.get(ids[0], &mini).unwrap();
         assert_eq!(found.to_bytes().unwrap(), states.to_bytes().unwrap());
         drop(kept);
-        let kept = KeptStates::at(folder.path().to_owned(), 3 * size);
+        // Whatever a model or its arithmetic keeps counts, while it is written and not at the end alone.
+        let other = at("other", "states-int8-bf16", 4 * size);
+        other.put(ContentHash::of(b"new"), states.clone(), &mini);
+        assert!(other.get(ids[0], &mini).is_none(), "other states");
+        let kept = at("mini", "states-f32-f32", u64::MAX);
         let there: Vec<bool> = ids
             .iter()
             .map(|id| kept.get(*id, &mini).is_some())
@@ -169,7 +195,7 @@ mod tests {
     fn a_damaged_file_is_removed_and_made_again() {
         let folder = tempfile::tempdir().unwrap();
         let mini = mini();
-        let kept = KeptStates::at(folder.path().to_owned(), u64::MAX);
+        let kept = KeptStates::at(folder.path(), "states-f32-f32", u64::MAX);
         let id = ContentHash::of(b"x");
         assert!(kept.get(id, &mini).is_none());
         fs_err::create_dir_all(kept.place(id).parent().unwrap()).unwrap();

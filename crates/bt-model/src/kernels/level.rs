@@ -44,15 +44,31 @@ impl Level {
         static BEST: OnceLock<Level> = OnceLock::new();
         *BEST.get_or_init(|| {
             let asked = std::env::var(VARIABLE).unwrap_or_default();
-            let most = Self::NAMES
-                .iter()
-                .find(|(name, _)| *name == asked)
-                .map_or(Self::Amx, |(_, level)| *level);
+            let most = Self::named(&asked).unwrap_or(Self::Amx);
             Self::available()
                 .into_iter()
                 .rfind(|level| *level <= most)
                 .unwrap_or(Self::Portable)
         })
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        let mut levels = Self::NAMES.into_iter();
+        levels
+            .find(|(other, _)| *other == name)
+            .map(|(_, level)| level)
+    }
+
+    /// What BT_CPU says, where that is no level.
+    pub(crate) fn unknown() -> Option<String> {
+        let asked = std::env::var_os(VARIABLE)?;
+        let asked = asked.to_string_lossy();
+        (!asked.is_empty() && Self::named(&asked).is_none()).then(|| asked.into_owned())
+    }
+
+    /// All that BT_CPU can say.
+    pub(crate) fn names() -> String {
+        Self::NAMES.map(|(name, _)| name).join(", ")
     }
 
     /// All that this processor has, from least to most.
