@@ -51,46 +51,51 @@ const TEXTS: [&str; 6] = [
     "a street at night with yellow lights, wet from rain, and nobody there but a man with an umbrella",
 ];
 
-/// Compares two loads of one checkpoint.
-///
-/// # Errors
-/// What running a model can meet.
-pub(crate) fn measure(exact: &Encoder, fast: &Encoder) -> Result<Loss> {
-    let pictures: Vec<Pixels> = (0..12).map(|seed| exact.prepare(&drawn(seed))).collect();
-    let pictures: Vec<&Pixels> = pictures.iter().collect();
-    let least = |a: &[Vec<f32>], b: &[Vec<f32>]| {
-        a.iter()
-            .zip(b)
-            .map(|(a, b)| cosine(a, b))
-            .fold(1f32, f32::min)
-    };
-    let texts = |encoder: &Encoder| encoder.text_inputs(&TEXTS);
-    let itm_agreement = if exact.heads().itm {
-        Some(agreement(exact, fast, &pictures)?)
-    } else {
-        None
-    };
-    Ok(Loss {
-        picture_cosine: least(
-            &exact.embed_pictures(&pictures)?,
-            &fast.embed_pictures(&pictures)?,
-        ),
-        text_cosine: least(&texts(exact)?, &texts(fast)?),
-        itm_agreement,
-    })
+/// What a load of a checkpoint makes of the pictures and texts.
+pub(crate) struct Answers {
+    pictures: Vec<Vec<f32>>,
+    texts: Vec<Vec<f32>>,
+    /// Of each text, a logit a picture; absent without an ITM head.
+    itm: Option<Vec<Vec<f32>>>,
 }
 
-fn agreement(exact: &Encoder, fast: &Encoder, pictures: &[&Pixels]) -> Result<f32> {
-    let logits = |encoder: &Encoder| -> Result<Vec<Vec<f32>>> {
-        let states = encoder.picture_states(pictures)?;
-        let states: Vec<_> = states.iter().collect();
-        TEXTS
-            .iter()
-            .map(|text| encoder.match_logits(text, &states))
-            .collect()
-    };
+impl Answers {
+    /// # Errors
+    /// What running a model can meet.
+    pub(crate) fn of(encoder: &Encoder) -> Result<Self> {
+        let pictures: Vec<Pixels> = (0..12).map(|seed| encoder.prepare(&drawn(seed))).collect();
+        let pictures: Vec<&Pixels> = pictures.iter().collect();
+        let logits = || -> Result<Vec<Vec<f32>>> {
+            let states = encoder.picture_states(&pictures)?;
+            let states: Vec<_> = states.iter().collect();
+            let of_text = |text| encoder.match_logits(text, &states);
+            TEXTS.into_iter().map(of_text).collect()
+        };
+        Ok(Self {
+            pictures: encoder.embed_pictures(&pictures)?,
+            texts: encoder.text_inputs(&TEXTS)?,
+            itm: encoder.heads().itm.then(logits).transpose()?,
+        })
+    }
+
+    /// How near another load's answers are to these, which are exact.
+    pub(crate) fn loss(&self, fast: &Self) -> Loss {
+        let least = |exact: &[Vec<f32>], fast: &[Vec<f32>]| {
+            let cosines = exact.iter().zip(fast).map(|(a, b)| cosine(a, b));
+            cosines.fold(1f32, f32::min)
+        };
+        let itm = self.itm.as_ref().zip(fast.itm.as_ref());
+        Loss {
+            picture_cosine: least(&self.pictures, &fast.pictures),
+            text_cosine: least(&self.texts, &fast.texts),
+            itm_agreement: itm.map(|(exact, fast)| agreement(exact, fast)),
+        }
+    }
+}
+
+fn agreement(exact: &[Vec<f32>], fast: &[Vec<f32>]) -> f32 {
     let (mut same, mut all) = (0usize, 0usize);
-    for (exact, fast) in logits(exact)?.iter().zip(&logits(fast)?) {
+    for (exact, fast) in exact.iter().zip(fast) {
         for i in 0..exact.len() {
             for j in 0..i {
                 all += 1;
@@ -98,7 +103,7 @@ fn agreement(exact: &Encoder, fast: &Encoder, pictures: &[&Pixels]) -> Result<f3
             }
         }
     }
-    Ok(same as f32 / all.max(1) as f32)
+    same as f32 / all.max(1) as f32
 }
 
 /// NaN is the worst.

@@ -13,7 +13,7 @@ use crate::encoder::Encoder;
 use crate::error::Result;
 use crate::exec::Exec;
 use crate::kernels::Level;
-use crate::loss::{self, Loss};
+use crate::loss::{Answers, Loss};
 use crate::pixels::Fit;
 use crate::precision::Precision;
 
@@ -65,37 +65,36 @@ pub(crate) fn load(
     let mut known = read(place.as_ref());
     let mut exact = None;
     for precision in choices {
-        let fast = Encoder::in_precision(checkpoint, fit, &with(precision), on)?;
-        // The same precision costs more where the processor has fewer bits for it.
-        let name = precision.format().name();
-        let loss = match known.losses.get(name) {
+        let name = precision.arithmetic();
+        let mut loaded = None;
+        let loss = match known.losses.get(&name) {
             Some(loss) => *loss,
             None => {
                 on(Event::Measuring(precision));
+                // One model after the other: where one fits into memory, two may not.
                 if exact.is_none() {
-                    exact = Some(Encoder::in_precision(
-                        checkpoint,
-                        fit,
-                        &with(Precision::F32),
-                        on,
-                    )?);
+                    let encoder =
+                        Encoder::in_precision(checkpoint, fit, &with(Precision::F32), on)?;
+                    exact = Some(Answers::of(&encoder)?);
                 }
                 let Some(exact) = &exact else { continue };
-                let loss = loss::measure(exact, &fast)?;
+                let fast = Encoder::in_precision(checkpoint, fit, &with(precision), on)?;
+                let loss = exact.loss(&Answers::of(&fast)?);
+                loaded = Some(fast);
                 on(Event::Loss { precision, loss });
-                known.losses.insert(name.to_owned(), loss);
+                known.losses.insert(name, loss);
                 write(place.as_ref(), &known);
                 loss
             }
         };
         if exec.precision != Precision::Auto || loss.cosine() >= LEAST_COSINE {
-            return Ok(fast);
+            return match loaded {
+                Some(fast) => Ok(fast),
+                None => Encoder::in_precision(checkpoint, fit, &with(precision), on),
+            };
         }
     }
-    match exact {
-        Some(exact) => Ok(exact),
-        None => Encoder::in_precision(checkpoint, fit, &with(Precision::F32), on),
-    }
+    Encoder::in_precision(checkpoint, fit, &with(Precision::F32), on)
 }
 
 fn read(place: Option<&PathBuf>) -> Known {
