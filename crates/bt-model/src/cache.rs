@@ -2,6 +2,7 @@
 //! costs time, never a result; a folder that cannot be written is as good as none.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The variable that names the folder.
 const VARIABLE: &str = "BT_CACHE";
@@ -17,11 +18,18 @@ pub fn folder(id: &str) -> Option<PathBuf> {
     Some(root.join(id))
 }
 
+/// Where a file is written until it is whole: a name that nobody else uses, in this process or another.
+pub(crate) fn part_of(path: &Path) -> PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    path.with_extension(format!("{}-{number}.part", std::process::id()))
+}
+
 /// Puts a whole file there or nothing, whoever else does the same at the same time.
 pub(crate) fn put(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs_err::create_dir_all(folder)?;
-    let own = path.with_extension(format!("{}.part", std::process::id()));
+    let own = part_of(path);
     let written = fs_err::write(&own, bytes).and_then(|()| fs_err::rename(&own, path));
     if written.is_err() {
         let _ = fs_err::remove_file(&own);

@@ -325,6 +325,19 @@ fn hash_key(path: &Path, file: &std::fs::Metadata) -> Option<blake3::Hash> {
     );
     key.update(&file.len().to_le_bytes());
     key.update(&changed.as_nanos().to_le_bytes());
+    #[cfg(unix)]
+    {
+        // Copies and archives may keep the time of change; they are another file, or were made at another time.
+        use std::os::unix::fs::MetadataExt as _;
+        for number in [
+            file.dev(),
+            file.ino(),
+            file.ctime() as u64,
+            file.ctime_nsec() as u64,
+        ] {
+            key.update(&number.to_le_bytes());
+        }
+    }
     Some(key.finalize())
 }
 

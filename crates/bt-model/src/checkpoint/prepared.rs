@@ -15,6 +15,7 @@ use memmap2::Mmap;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::cache;
 use crate::kernels::pack::{Format, Packed};
 use crate::kernels::{LINE, Lines};
 
@@ -164,7 +165,7 @@ impl Preparing {
         let folder = path.parent()?;
         fs_err::create_dir_all(folder).ok()?;
         remove_abandoned(folder);
-        let own = path.with_extension(format!("{}.part", std::process::id()));
+        let own = cache::part_of(path);
         Some(Self {
             file: Some(BufWriter::with_capacity(1 << 20, File::create(&own).ok()?)),
             path: path.to_owned(),

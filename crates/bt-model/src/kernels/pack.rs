@@ -272,11 +272,13 @@ impl Packed {
 /// Codes from `-most` to `most`, what they are multiplied with, and their sum.
 fn quantise(line: &[f32], most: i8, codes: &mut [i8]) -> (f32, i32) {
     let last = f32::from(most);
-    let most = line.iter().fold(0f32, |most, x| most.max(x.abs()));
+    // `max` passes over what is no number; a sum does not.
+    let unsound = line.iter().map(|x| 0.0 * x).sum::<f32>();
+    let most = line.iter().fold(0f32, |most, x| most.max(x.abs())) + unsound;
     let (scale, inverse) = if most > 0.0 {
         (most / last, last / most)
     } else {
-        (0.0, 0.0)
+        (most, 0.0)
     };
     let mut sum = 0;
     for (code, x) in codes.iter_mut().zip(line) {
