@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::math::softmax;
+use super::math::exponentials;
 use super::out::{Number, Out, filled};
 use super::pack::{Format, Packed};
 use super::product::{Follow, multiply};
@@ -87,6 +87,7 @@ fn attend_into(
         let values = Packed::from_columns(format, v.columns(level, b, first, width));
         let q = q.columns(level, b, first, width);
         let mut scores = Scratch::of::<f32>(QUERIES.min(queries) * k.tokens);
+        let mut inverse = [0f32; QUERIES];
         for (at, out) in out.split_rows(QUERIES).into_iter().enumerate() {
             let rows = at * QUERIES..queries.min((at + 1) * QUERIES);
             let count = rows.len();
@@ -94,10 +95,14 @@ fn attend_into(
             let rows = Rows::prepare(format, q.part(rows), None, Some(&scale), On::ThisThread);
             let to = Out::new(scores, count, k.tokens, k.tokens);
             multiply(&rows, &keys, Follow::default(), to, On::ThisThread);
-            softmax_rows(level, scores, k.tokens, mask);
+            exponentials_of_rows(level, scores, &mut inverse, k.tokens, mask);
             let scores = Matrix::new(level, Values::F32(scores), count, k.tokens, k.tokens);
             let rows = Rows::prepare(format, scores, None, None, On::ThisThread);
-            multiply(&rows, &values, Follow::default(), out, On::ThisThread);
+            let follow = Follow {
+                row_scale: Some(&inverse[..count]),
+                ..Follow::default()
+            };
+            multiply(&rows, &values, follow, out, On::ThisThread);
         }
     };
     if batch * queries * k.tokens * q.width >= WORTH_A_THREAD {
@@ -108,9 +113,105 @@ fn attend_into(
 }
 
 vectorised! {
-    fn softmax_rows(scores: &mut [f32], keys: usize, mask: Option<&[f32]>) {
-        for row in scores.chunks_mut(keys) {
-            softmax::<FMA>(row, mask);
+    fn exponentials_of_rows(
+        scores: &mut [f32],
+        inverse: &mut [f32],
+        keys: usize,
+        mask: Option<&[f32]>,
+    ) {
+        for (row, inverse) in scores.chunks_mut(keys).zip(inverse) {
+            *inverse = exponentials::<FMA>(row, mask);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(count: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed.wrapping_mul(2_654_435_761) | 1;
+        let number = |_| {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state as f32 / u32::MAX as f32 * 4.0 - 2.0
+        };
+        (0..count).map(number).collect()
+    }
+
+    /// One member, as the formula says it.
+    fn plain(
+        q: &[f32],
+        k: &[f32],
+        v: &[f32],
+        width: usize,
+        heads: usize,
+        mask: &[f32],
+    ) -> Vec<f64> {
+        let head = width / heads;
+        let mut out = Vec::new();
+        for q in q.chunks(width) {
+            for c in 0..width {
+                let own = c / head * head..(c / head + 1) * head;
+                let mut sums = (0.0, 0.0);
+                for ((k, v), mask) in k.chunks(width).zip(v.chunks(width)).zip(mask) {
+                    let both = q[own.clone()].iter().zip(&k[own.clone()]);
+                    let dot: f64 = both.map(|(a, b)| f64::from(a * b)).sum();
+                    let weight = (dot / (head as f64).sqrt() + f64::from(*mask)).exp();
+                    sums = (sums.0 + weight * f64::from(v[c]), sums.1 + weight);
+                }
+                out.push(sums.0 / sums.1);
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn every_level_and_format_gives_what_the_formula_says() {
+        for (queries, keys, head, heads) in [
+            (1, 1, 5, 2),
+            (7, 33, 33, 3),
+            (97, 65, 64, 2),
+            (2, 325, 16, 1),
+        ] {
+            let width = head * heads;
+            let (q, k, v) = (
+                numbers(queries * width, 1),
+                numbers(keys * width, 2),
+                numbers(keys * width, 3),
+            );
+            let mask: Vec<f32> = (0..keys)
+                .map(|key| if key % 5 == 4 { -1e9 } else { 0.0 })
+                .collect();
+            let expected = plain(&q, &k, &v, width, heads, &mask);
+            let masks = [mask];
+            let states = |values, tokens| States {
+                values: Values::F32(values),
+                batch: 1,
+                tokens,
+                width,
+                batch_stride: tokens * width,
+                row_stride: width,
+            };
+            for level in Level::available() {
+                for (format, near) in [
+                    (Format::F32, 2e-5),
+                    (Format::Split, 2e-5),
+                    (Format::Bf16, 4e-2),
+                ] {
+                    let all = [states(&q, queries), states(&k, keys), states(&v, keys)];
+                    let got: Vec<f32> = attend(format, level, all, heads, Some(&masks));
+                    assert_eq!(got.len(), expected.len());
+                    for (place, (got, expected)) in got.iter().zip(&expected).enumerate() {
+                        let off = (f64::from(*got) - expected).abs();
+                        assert!(
+                            off < near,
+                            "{format:?} {level:?} {queries} x {keys} x {head}, {place}: {got}, {expected}"
+                        );
+                    }
+                }
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
 //! exp and erf to the last bits of f32, without branches or calls, so that loops over them become vector
-//! instructions; and softmax with them.
+//! instructions; and the numerators of softmax with them.
 
 /// Within 2 ulp; 0 and infinity are rounded to the smallest and largest normal numbers. Cephes' `expf`: a
 /// power of two by its exponent bits, the rest by a polynomial.
@@ -62,10 +62,11 @@ pub(crate) fn erf<const FMA: bool>(x: f32) -> f32 {
     x * p / q
 }
 
-/// `softmax(row + bias)` in place. A row whose every column is masked becomes a mean over all, as it does in
-/// the plain form.
+/// `exp(row + bias - largest)` in place, and one over their sum: their product is softmax, and what is made of the
+/// row is mostly shorter than it. Of a row whose every column is masked that is a mean over all, as in the plain
+/// form.
 #[inline(always)]
-pub(crate) fn softmax<const FMA: bool>(row: &mut [f32], bias: Option<&[f32]>) {
+pub(crate) fn exponentials<const FMA: bool>(row: &mut [f32], bias: Option<&[f32]>) -> f32 {
     if let Some(bias) = bias {
         for (value, bias) in row.iter_mut().zip(bias) {
             *value += bias;
@@ -97,10 +98,7 @@ pub(crate) fn softmax<const FMA: bool>(row: &mut [f32], bias: Option<&[f32]>) {
         exp_of(&mut last);
         rest.copy_from_slice(&last[..rest.len()]);
     }
-    let scale = 1.0 / joined(sums, |a, b| a + b);
-    for value in row.iter_mut() {
-        *value *= scale;
-    }
+    1.0 / joined(sums, |a, b| a + b)
 }
 
 /// Folds in 32 lanes, which is the order that all vector instructions can keep.
@@ -163,12 +161,13 @@ mod tests {
             if length > 2 {
                 bias[length - 1] = f32::MIN;
             }
-            softmax::<FMA>(&mut row, Some(&bias));
+            let inverse = exponentials::<FMA>(&mut row, Some(&bias));
+            row.iter_mut().for_each(|value| *value *= inverse);
             assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5);
             assert!(length <= 2 || row[length - 1] < 1e-30);
         }
         let mut masked = vec![1.0, 2.0, 3.0, 4.0];
-        softmax::<FMA>(&mut masked, Some(&[f32::MIN; 4]));
-        assert_eq!(masked, [0.25; 4]);
+        let inverse = exponentials::<FMA>(&mut masked, Some(&[f32::MIN; 4]));
+        assert_eq!((masked, inverse), (vec![1.0; 4], 0.25));
     }
 }

@@ -34,6 +34,8 @@ const BLOCK: usize = 96;
 /// What follows a product of rows by weights, in this order.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Follow<'a> {
+    /// What each row is multiplied with.
+    pub(crate) row_scale: Option<&'a [f32]>,
     /// One a column, as many as columns in whole panels ([`padded`]).
     pub(crate) bias: Option<&'a [f32]>,
     pub(crate) activation: Option<Activation>,
@@ -67,7 +69,7 @@ pub(crate) fn padded(values: &[f32]) -> Vec<f32> {
     values
 }
 
-/// `out = residual + activation(rows weightsᵀ + bias)`.
+/// `out = residual + activation(row_scale · rows weightsᵀ + bias)`.
 ///
 /// # Panics
 /// When shapes or formats do not go together.
@@ -81,6 +83,10 @@ pub(crate) fn multiply(rows: &Rows, weights: &Packed, follow: Follow<'_>, out: O
     assert!(
         rows.stride >= weights.groups() * weights.format.group(),
         "inner sizes"
+    );
+    assert!(
+        follow.row_scale.is_none_or(|x| x.len() == out.rows),
+        "scales of rows"
     );
     assert!(
         follow
@@ -386,6 +392,10 @@ vectorised! {
         let columns = COLUMNS.min(out.columns - place.column);
         for (r, y) in y.0.as_chunks::<COLUMNS>().0.iter().take(place.rows).enumerate() {
             let mut y = *y;
+            if let Some(scale) = follow.row_scale {
+                let scale = scale[place.row + r];
+                y.iter_mut().for_each(|y| *y *= scale);
+            }
             if let Some(bias) = bias {
                 for c in 0..COLUMNS {
                     y[c] += bias[c];

@@ -249,6 +249,7 @@ impl Run<'_> {
             bias: self.linear.bias.as_deref(),
             activation: self.activation,
             residual,
+            ..Follow::default()
         };
         let storage = if self.linear.narrow {
             CpuStorage::BF16(multiplied(&ready, weight, follow, On::ThePool))

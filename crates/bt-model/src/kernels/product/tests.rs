@@ -172,6 +172,7 @@ fn what_follows_is_done_in_its_order() {
     let (values, w) = (numbers(count * inputs, 5), numbers(outputs * inputs, 6));
     let (bias, residual) = (numbers(outputs, 7), numbers(count * outputs, 8));
     let (weight, shift) = (numbers(inputs, 9), numbers(inputs, 10));
+    let row_scale = numbers(count, 14);
     let norm = Norm {
         weight: &weight,
         bias: &shift,
@@ -182,6 +183,7 @@ fn what_follows_is_done_in_its_order() {
         let x = matrix(level, &values, inputs);
         let rows = Rows::prepare(Format::F32, x, Some(norm), None, On::ThisThread);
         let follow = Follow {
+            row_scale: Some(&row_scale),
             bias: Some(&padded(&bias)),
             activation: Some(Activation::QuickGelu),
             residual: Some(&residual),
@@ -204,6 +206,7 @@ fn what_follows_is_done_in_its_order() {
                             * w[c * inputs + k]
                     })
                     .sum::<f32>()
+                    * row_scale[r]
                     + bias[c];
                 let expected = sum / (1.0 + (-1.702 * sum).exp()) + residual[r * outputs + c];
                 let got = y[r * (outputs + 2) + c];
@@ -249,6 +252,12 @@ fn what_is_no_number_stays_none() {
             let y = run(format, level, &x, &w, (64, 32));
             assert!(y[..32].iter().chain(&y[64..]).all(|y| y.is_finite()));
             assert!(y[32..64].iter().all(|y| y.is_nan()), "{format:?} {level:?}");
+            let mut damaged = w.clone();
+            damaged[5 * 64 + 7] = f32::NAN;
+            let y = run(format, level, &w[..3 * 64], &damaged, (64, 32));
+            for (place, y) in y.iter().enumerate() {
+                assert_eq!(y.is_nan(), place % 32 == 5, "{format:?} {level:?} {place}");
+            }
         }
     }
 }

@@ -36,7 +36,7 @@ macro_rules! kernel {
                 more: bool,
                 sums: &mut Tile<$sum>,
             ) {
-                // SAFETY: passed on from the caller; rows behind `rows` are there, filled with zeros.
+                // SAFETY: passed on from the caller; rows behind `rows` are there.
                 unsafe {
                     match rows {
                         0..=1 => $rows::<1>(of, more, sums),
@@ -145,7 +145,7 @@ impl Kernel for Bf16 {
 
     #[inline]
     unsafe fn tile(rows: usize, of: Operands<f32, bf16>, more: bool, sums: &mut Tile<f32>) {
-        // SAFETY: passed on from the caller; rows behind `rows` are there, filled with zeros.
+        // SAFETY: passed on from the caller; rows behind `rows` are there.
         unsafe {
             match rows {
                 0..=1 => bf16_rows::<1>(of, more, sums),
@@ -212,7 +212,7 @@ impl Kernel for Int7 {
 
     #[inline]
     unsafe fn tile(rows: usize, of: Operands<u8, i8>, more: bool, sums: &mut Tile<i32>) {
-        // SAFETY: passed on from the caller; rows behind `rows` are there, filled with zeros.
+        // SAFETY: passed on from the caller; rows behind `rows` are there.
         unsafe {
             match rows {
                 0..=1 => int7_rows::<1>(of, more, sums),

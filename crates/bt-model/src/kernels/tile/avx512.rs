@@ -30,7 +30,7 @@ macro_rules! kernel {
                 sums: &mut Tile<$sum>,
             ) {
                 const GROUP: usize = 4 / size_of::<$row>();
-                // SAFETY: passed on from the caller; rows behind `rows` are there, filled with zeros.
+                // SAFETY: passed on from the caller; rows behind `rows` are there.
                 unsafe {
                     match rows {
                         0..=1 => $rows::<1, GROUP>(of, more, sums),

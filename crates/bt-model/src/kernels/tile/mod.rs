@@ -21,7 +21,8 @@ pub(crate) mod portable;
 /// Columns of a panel.
 pub(crate) const COLUMNS: usize = 32;
 
-/// The most rows that any kernel takes at once; prepared rows are filled up with zeros to a multiple of it.
+/// The most rows that any kernel takes at once; prepared rows have memory up to a multiple of it, and nobody
+/// reads the sums of what is behind the last.
 pub(crate) const ROWS: usize = 32;
 
 /// Rows of a matrix tile.

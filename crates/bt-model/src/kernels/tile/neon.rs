@@ -21,7 +21,7 @@ impl Kernel for F32 {
 
     #[inline]
     unsafe fn tile(rows: usize, of: Operands<f32, f32>, more: bool, sums: &mut Tile<f32>) {
-        // SAFETY: passed on from the caller; rows behind `rows` are there, filled with zeros.
+        // SAFETY: passed on from the caller; rows behind `rows` are there.
         unsafe {
             match rows {
                 0..=1 => f32_rows::<1>(of, more, sums),
@@ -94,7 +94,7 @@ impl Kernel for Int8 {
 
     #[inline]
     unsafe fn tile(rows: usize, of: Operands<i8, i8>, more: bool, sums: &mut Tile<i32>) {
-        // SAFETY: passed on from the caller; rows behind `rows` are there, filled with zeros.
+        // SAFETY: passed on from the caller; rows behind `rows` are there.
         unsafe {
             match rows {
                 0..=1 => int8_rows::<1>(of, more, sums),
