@@ -24,6 +24,8 @@ pub struct Answer {
     pub allowed: u64,
     /// Pictures that the cross-modal layers looked at.
     pub looked_at: usize,
+    /// Candidates that were not looked at because they could hardly have become answers.
+    pub left_out: usize,
     /// How vectors were looked for in the end.
     pub walk: Option<Walk>,
     /// What was planned.

@@ -76,7 +76,7 @@ pub fn execute(
     let mut candidates = candidates(plan, query, &found, &vectors, store)?;
     clock.stage("fuse");
 
-    let looked_at = rerank(
+    let (looked_at, left_out) = rerank(
         plan,
         query,
         &vectors,
@@ -105,6 +105,7 @@ pub fn execute(
         pictures: facts.pictures,
         allowed,
         looked_at,
+        left_out,
         walk: found.walk,
         plan: plan.clone(),
         stages: clock.stages,
@@ -302,7 +303,8 @@ fn cosine(a: Option<&Vec<f32>>, b: Option<&[f32]>, id: ContentHash) -> Result<Op
     Ok(Some(cosine))
 }
 
-/// Looks at the best candidates; how many could be looked at.
+/// Looks at the best candidates; how many could be looked at, and how many were left out because they could
+/// hardly become answers.
 fn rerank(
     plan: &Plan,
     query: &Query,
@@ -311,23 +313,33 @@ fn rerank(
     candidates: &mut [Candidate],
     warnings: &mut Vec<String>,
     on: &mut dyn FnMut(Progress),
-) -> Result<usize> {
+) -> Result<(usize, usize)> {
     let Some(rerank) = plan.rerank else {
-        return Ok(0);
+        return Ok((0, 0));
     };
     let text = query.words().filter(|_| rerank.text);
     let texts: Vec<&str> = text.into_iter().chain(query.negatives()).collect();
     let top = rerank.top.min(candidates.len());
-    let mut best: Vec<&mut Candidate> = candidates[..top]
+    // The lift was measured of what is behind the nearest few; words may have put others before them.
+    let is_near = |ranked: Option<Ranked>| ranked.is_some_and(|at| at.rank <= FIRST_LOOKED_AT);
+    let could_answer = |place: usize, candidate: &Candidate| match rerank.lift {
+        Some(lift) if place >= FIRST_LOOKED_AT && !is_near(candidate.why.vector) => {
+            candidate.could_answer(scorer.calibration(), lift)
+        }
+        _ => true,
+    };
+    let readable: Vec<(usize, &mut Candidate)> = candidates[..top]
         .iter_mut()
         .enumerate()
-        .filter(|(place, candidate)| {
-            let lift = rerank.lift.filter(|_| *place >= FIRST_LOOKED_AT);
-            candidate.record.is_some()
-                && lift.is_none_or(|lift| candidate.could_answer(scorer.calibration(), lift))
-        })
+        .filter(|(_, candidate)| candidate.record.is_some())
+        .collect();
+    let before = readable.len();
+    let mut best: Vec<&mut Candidate> = readable
+        .into_iter()
+        .filter(|(place, candidate)| could_answer(*place, candidate))
         .map(|(_, candidate)| candidate)
         .collect();
+    let left_out = before - best.len();
     let records: Vec<&Record> = best
         .iter()
         .filter_map(|candidate| candidate.record.as_ref())
@@ -355,7 +367,7 @@ fn rerank(
             "{failed} of {top} pictures could not be read again{kept}"
         ));
     }
-    Ok(looked_at)
+    Ok((looked_at, left_out))
 }
 
 #[cfg(test)]

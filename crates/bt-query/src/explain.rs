@@ -92,11 +92,11 @@ pub fn course(answer: &Answer) -> String {
     let _ = match plan.rerank {
         None => writeln!(text, "not reranked"),
         Some(rerank) => {
-            let why = match rerank.lift {
-                Some(_) if (answer.looked_at as u64) < answer.allowed.min(rerank.top as u64) => {
-                    "; the others cannot match, in 99 of 100 queries, by what their embeddings say"
-                }
-                _ => "",
+            let why = match answer.left_out {
+                0 => String::new(),
+                left_out => format!(
+                    "; {left_out} cannot match, in 99 of 100 queries, by what their embeddings say"
+                ),
             };
             writeln!(
                 text,

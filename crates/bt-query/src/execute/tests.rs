@@ -362,10 +362,34 @@ fn what_cannot_become_an_answer_is_not_looked_at() {
     assert_eq!((names(&some), some.matched), (names(&whole), whole.matched));
     let course = crate::explain::course(&some);
     assert!(
-        course.contains("5 of at most 20 looked at; the others cannot"),
+        course.contains("5 of at most 20 looked at; 13 cannot"),
         "{course}"
     );
     assert_eq!(with(Some(9.0)).looked_at, 18);
+    // Looked at and not readable is something else.
+    fs_err::remove_file(folder.path().join("red.png")).unwrap();
+    let whole = with(None);
+    assert_eq!((whole.looked_at, whole.left_out), (17, 0));
+}
+
+#[test]
+fn the_nearest_few_are_looked_at_wherever_words_have_put_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let names_of: Vec<String> = (0..12).map(|i| format!("zebra{i}.png")).collect();
+    let greens = names_of.iter().zip(0u8..);
+    let greens = greens.map(|(name, i)| (name.as_str(), [11 + i, 250, 10]));
+    let shown: Vec<(&str, [u8; 3])> = ALBUM.into_iter().chain(greens).collect();
+    let album = Memory::of_colours(folder.path(), &shown);
+    let mut scorer = Colours::default();
+    // By their embeddings alone, none could.
+    scorer.calibration.embedding = Some(Platt {
+        slope: 10.0,
+        intercept: -26.0,
+    });
+    scorer.calibration.lift = Some(0.5);
+    let answer = search(&Query::of_text("red zebra"), &album, &scorer, &mut |_| {}).unwrap();
+    assert_eq!(names(&answer)[0], "red");
+    assert!(answer.left_out > 0, "{}", answer.left_out);
 }
 
 #[test]
