@@ -2,9 +2,9 @@
 
 use std::io::Write as _;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::harness::server::Ask;
+use crate::harness::server::{Ask, Server};
 use crate::harness::wait_until;
 use crate::{drawn, metric};
 
@@ -59,6 +59,24 @@ fn who_asks_together_gets_what_he_would_get_alone() {
 }
 
 #[test]
+fn no_more_than_was_said_go_through_the_model_together() {
+    let (_env, server) = drawn(6, &["--max-batch", "2"]);
+    let texts: Vec<String> = (0..7).map(|n| format!("text {n}")).collect();
+    server
+        .post("/v1/embed", &json!({ "inputs": texts }))
+        .expect(200);
+    server
+        .get("/v1/search?q=boxes&all=true&rerank=6")
+        .expect(200);
+    for (kind, all) in [("texts", 8.0), ("states", 6.0)] {
+        let of = |name: &str| metric(&server, &format!("bt_batch_size_{name}"));
+        assert_eq!(of(&format!("sum{{kind=\"{kind}\"}}")), all, "{kind}");
+        let small = of(&format!("bucket{{kind=\"{kind}\",le=\"2\"}}"));
+        assert_eq!(of(&format!("count{{kind=\"{kind}\"}}")), small, "{kind}");
+    }
+}
+
+#[test]
 fn a_full_queue_refuses_and_says_when_to_come_again() {
     let (_env, server) = drawn(100, &["--workers", "1", "--queue", "0"]);
     let mut long = server.connect();
@@ -69,6 +87,15 @@ fn a_full_queue_refuses_and_says_when_to_come_again() {
     refused.problem(429, "overloaded");
     assert_eq!(refused.header("retry-after"), Some("1"));
     assert_eq!(metric(&server, "bt_refused_total"), 1.0);
+    // Step by step, too: clients know what to do with a status.
+    let steps = Ask::new("GET", "/v1/search?q=another").header("Accept", "text/event-stream");
+    let refused = server.send(&steps);
+    refused.problem(429, "overloaded");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(
+        metric(&server, "bt_search_seconds_count{status=\"429\"}"),
+        2.0
+    );
     // What needs no model is answered.
     server.get("/v1/status").expect(200);
     let long = crate::harness::server::Response::read(&mut long, false)
@@ -99,13 +126,30 @@ fn who_leaves_frees_his_place_and_nothing_more_is_done_for_him() {
 fn a_request_whose_time_is_over_ends() {
     let (_env, server) = drawn(1, &["--deadline", "0"]);
     server.get("/v1/search?q=boxes").problem(504, "deadline");
-    // A stream has begun by then: its last event says so, with the id of the request.
+    // A stream that has not begun is none.
     let asked = Ask::new("GET", "/v1/search?q=boxes").header("Accept", "text/event-stream");
+    server.send(&asked).problem(504, "deadline");
+}
+
+#[test]
+fn a_stream_whose_time_is_over_says_so_in_its_last_event() {
+    let (env, first) = drawn(200, &[]);
+    drop(first);
+    // Slow enough that two seconds are too few for what comes after the candidates.
+    let slow = [("BT_CPU", "portable"), ("BT_PRECISION", "f32")];
+    let server = Server::start_with(&env, &["--deadline", "2"], &slow);
+    let asked = Ask::new(
+        "GET",
+        "/v1/search?q=boxes+of+colour&all=true&rerank=200&n=1",
+    );
+    let asked = asked.header("Accept", "text/event-stream");
     let streamed = server.send(&asked).expect(200);
     let id = streamed.header("x-request-id").unwrap().to_owned();
     let events = String::from_utf8(streamed.body).unwrap();
     assert!(
-        events.contains("event: problem") && events.contains("/problems/deadline"),
+        events.contains("event: candidates")
+            && events.contains("event: problem")
+            && events.contains("/problems/deadline"),
         "{events}"
     );
     assert!(events.contains(&id), "{id}: {events}");

@@ -144,6 +144,28 @@ fn a_load_balancer_is_given_time_to_look_away() {
 }
 
 #[test]
+fn a_request_without_end_does_not_keep_the_server_from_ending() {
+    let (_env, server) = drawn(1, &["--drain-seconds", "1"]);
+    let mut stream = server.connect();
+    let ask = Ask::new("POST", "/v1/search")
+        .header("Content-Length", "1000")
+        .body("application/json", "{");
+    stream.write_all(&ask.bytes(server.address)).unwrap();
+    let sending = std::thread::spawn(move || {
+        // A byte now and then, for much longer than the server was told to wait.
+        (0..600).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            stream.write_all(b" ").is_err()
+        })
+    });
+    wait_until("the server has taken the request", || {
+        !server.log().is_empty()
+    });
+    assert_eq!(server.stop("TERM"), Some(0));
+    assert!(sending.join().unwrap(), "the client was not cut");
+}
+
+#[test]
 #[cfg(unix)]
 fn a_signal_is_heard_while_a_model_is_loaded() {
     let env = TestEnv::new();

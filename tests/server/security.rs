@@ -402,6 +402,48 @@ fn a_body_that_stops_coming_is_given_up() {
 }
 
 #[test]
+fn strangers_take_no_room_for_bodies() {
+    let server = Server::start(&indexed(), &["--token-file", "tokens"]);
+    // More than all bodies together may have.
+    let dribbled: Vec<_> = ["/session", "/v1/search"]
+        .iter()
+        .cycle()
+        .take(24)
+        .map(|path| {
+            let ask = Ask::new("POST", path)
+                .header("Content-Length", "50331648")
+                .body("application/json", "{");
+            let mut stream = server.connect();
+            stream.write_all(&ask.bytes(server.address)).unwrap();
+            stream
+        })
+        .collect();
+    let search = Ask::new("POST", "/v1/search").token(READER);
+    server
+        .send(&search.json(&json!({ "text": "boxes" })))
+        .expect(200);
+    // Those who sign in are waited for; nobody waits for what needs a right.
+    for mut stream in dribbled.into_iter().skip(1).step_by(2) {
+        Response::read(&mut stream, false).problem(401, "unauthorised");
+    }
+    let long = Ask::new("POST", "/session").body("application/json", vec![b' '; 5000]);
+    server.send(&long).problem(413, "too-large");
+}
+
+#[test]
+fn what_clients_call_their_methods_fills_no_memory() {
+    let server = Server::start(&indexed(), &[]);
+    for n in 0..20 {
+        let ask = Ask::new(&format!("BREW{n}"), "/healthz");
+        server.send(&ask).expect(405);
+    }
+    let metrics = server.get("/metrics").expect(200);
+    let metrics = String::from_utf8(metrics.body).unwrap();
+    assert!(metrics.contains("method=\"other\"") && !metrics.contains("BREW"));
+    assert!(!server.log().contains("BREW"), "{}", server.log());
+}
+
+#[test]
 fn bodies_and_heads_without_end_are_refused() {
     let server = Server::start(&indexed(), &[]);
     let search = || Ask::new("POST", "/v1/search");

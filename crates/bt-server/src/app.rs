@@ -44,12 +44,12 @@ pub(crate) fn description(state: &AppState) -> serde_json::Value {
 }
 
 fn parts(state: &AppState) -> (Router<AppState>, OpenApi) {
-    let guarded = routes::guarded()
-        .merge(mcp::service(state.clone()).into())
+    let guarded = routes::guarded().merge(mcp::service(state.clone()).into());
+    let guarded = guard::with_room_for_bodies(guarded, &state.options.limits)
         .layer(from_fn_with_state(state.clone(), auth::require));
     let (router, mut description) = OpenApiRouter::with_openapi(Description::openapi())
         .merge(guarded)
-        .merge(routes::open())
+        .merge(guard::with_patience(routes::open(), &state.options.limits))
         .merge(web::routes().into())
         .split_for_parts();
     say_what_all_share(&mut description);

@@ -121,7 +121,7 @@ pub(crate) struct Cli {
     #[arg(hide_short_help = true)]
     max_pixels: u64,
 
-    /// Seconds that a search, or other work with the model, may take (anything else: 120)
+    /// Seconds that a search, or other work with the model, may take (anything else: 120, and the time of its upload)
     #[arg(long, value_name = "S", default_value_t = 30, help_heading = "Bounds")]
     deadline: u64,
 

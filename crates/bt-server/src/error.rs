@@ -110,7 +110,6 @@ impl ApiError {
     }
 
     /// The status of the response.
-    #[cfg(test)]
     pub(crate) fn status(&self) -> StatusCode {
         self.status
     }

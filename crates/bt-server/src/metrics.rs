@@ -9,6 +9,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
+use crate::guard;
+
 /// Upper bounds of the buckets of everything that takes time, in seconds.
 const SECONDS: [f64; 15] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
@@ -46,6 +48,10 @@ fn describe() {
         "bt_request_seconds",
         "Time of requests, by route and status"
     );
+    describe_histogram!(
+        "bt_search_seconds",
+        "Time of searches from the question to the last result, streamed or not, by status"
+    );
     describe_histogram!("bt_stage_seconds", "Time of the stages of searches");
     describe_histogram!("bt_queue_seconds", "Time that requests waited for a worker");
     describe_histogram!(
@@ -66,6 +72,10 @@ fn describe() {
     describe_counter!(
         "bt_refused_total",
         "Requests refused because the queue was full"
+    );
+    describe_counter!(
+        "bt_connections_refused_total",
+        "Connections closed at once: too many in all, or of one client"
     );
     describe_counter!("bt_cache_hits_total", "What was found kept, by cache");
     describe_counter!("bt_cache_misses_total", "What was not found kept, by cache");
@@ -96,7 +106,7 @@ pub(crate) async fn count(request: Request, next: Next) -> Response {
         .extensions()
         .get::<MatchedPath>()
         .map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
-    let method = request.method().as_str().to_owned();
+    let method = guard::known_method(request.method());
     let started = Instant::now();
     let mut response = next.run(request).await;
     record(route, method, &response, started);
@@ -107,7 +117,7 @@ pub(crate) async fn count(request: Request, next: Next) -> Response {
 /// Counts under no route what never came to one, or did not come back: what was refused before, took too long, or
 /// failed unexpectedly.
 pub(crate) async fn count_the_rest(request: Request, next: Next) -> Response {
-    let method = request.method().as_str().to_owned();
+    let method = guard::known_method(request.method());
     let started = Instant::now();
     let response = next.run(request).await;
     if response.extensions().get::<Counted>().is_none() {
@@ -116,7 +126,7 @@ pub(crate) async fn count_the_rest(request: Request, next: Next) -> Response {
     response
 }
 
-fn record(route: String, method: String, response: &Response, started: Instant) {
+fn record(route: String, method: &'static str, response: &Response, started: Instant) {
     metrics::histogram!(
         "bt_request_seconds",
         "route" => route,

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use axum::http::StatusCode;
 use bt_query::{Answer, Progress, Query, Scorer};
 use bt_store::{Collection, Header};
 use tokio::sync::mpsc;
@@ -160,6 +161,22 @@ impl Engine {
     /// # Errors
     /// 429 when too much is asked at once, 504 when the deadline is over, and those of the query.
     pub(crate) async fn search(
+        &self,
+        query: Query,
+        deadline: Instant,
+        on: Option<mpsc::Sender<Step>>,
+    ) -> Result<Searched, ApiError> {
+        let asked = Instant::now();
+        let outcome = self.find(query, deadline, on).await;
+        let status = outcome
+            .as_ref()
+            .map_or_else(ApiError::status, |_| StatusCode::OK);
+        metrics::histogram!("bt_search_seconds", "status" => status.as_str().to_owned())
+            .record(asked.elapsed());
+        outcome
+    }
+
+    async fn find(
         &self,
         query: Query,
         deadline: Instant,

@@ -34,14 +34,10 @@ struct Ask {
 }
 
 enum What {
-    Text(String, Sender<Result<Embedded>>),
-    Picture(Pixels, Sender<Result<Vec<f32>>>),
-    Match {
-        texts: Vec<String>,
-        pictures: Vec<Look>,
-        reply: Sender<Result<Vec<Vec<f32>>>>,
-    },
-    Other(Box<dyn FnOnce(&Models) + Send>),
+    Text(String, Reply<Embedded>),
+    Picture(Pixels, Reply<Vec<f32>>),
+    Match(Matching),
+    Other(Work),
 }
 
 impl Model {
@@ -153,10 +149,12 @@ impl Model {
         texts: &[&str],
         pictures: &[Look],
     ) -> Result<Vec<Vec<f32>>> {
-        self.ask(ticket, |reply| What::Match {
-            texts: texts.iter().map(|&text| text.to_owned()).collect(),
-            pictures: pictures.to_vec(),
-            reply,
+        self.ask(ticket, |reply| {
+            What::Match(Matching {
+                texts: texts.iter().map(|&text| text.to_owned()).collect(),
+                pictures: pictures.to_vec(),
+                reply,
+            })
         })?
         .wait(ticket)
     }
@@ -176,11 +174,7 @@ impl Model {
         .wait(ticket)
     }
 
-    fn ask<T>(
-        &self,
-        ticket: &Ticket,
-        what: impl FnOnce(Sender<Result<T>>) -> What,
-    ) -> Result<Answer<T>> {
+    fn ask<T>(&self, ticket: &Ticket, what: impl FnOnce(Reply<T>) -> What) -> Result<Answer<T>> {
         if let Some(why) = ticket.over() {
             return Err(Error::Stopped(why));
         }
@@ -260,7 +254,7 @@ struct Waiting {
 struct Matching {
     texts: Vec<String>,
     pictures: Vec<Look>,
-    reply: Sender<Result<Vec<Vec<f32>>>>,
+    reply: Reply<Vec<Vec<f32>>>,
 }
 
 impl Waiting {
@@ -275,20 +269,21 @@ impl Waiting {
         match what {
             What::Text(text, reply) => self.texts.push_back((ticket, text, reply)),
             What::Picture(pixels, reply) => self.pictures.push_back((ticket, pixels, reply)),
-            What::Match {
-                texts,
-                pictures,
-                reply,
-            } => self.matches.push_back((
-                ticket,
-                Matching {
-                    texts,
-                    pictures,
-                    reply,
-                },
-            )),
+            What::Match(matching) => self.matches.push_back((ticket, matching)),
             What::Other(work) => self.others.push_back((ticket, work)),
         }
+    }
+
+    /// The next questions that show at most so many pictures together, at least one: who came first does not
+    /// wait for the pictures of many others.
+    fn take_matches(&mut self, most: usize) -> Vec<(Ticket, Matching)> {
+        let mut pictures = 0;
+        let fits = self.matches.iter().take_while(|(_, matching)| {
+            pictures += matching.pictures.len();
+            pictures <= most
+        });
+        let count = fits.count().max(1);
+        take(&mut self.matches, count)
     }
 
     /// Lets go of what nobody waits for.
@@ -336,9 +331,7 @@ impl Serving {
             let done = each(&pictures, |pictures| Ok(embedder.embed_pictures(pictures)?));
             answer(batch.into_iter().map(|(_, _, reply)| reply), done);
         } else if !waiting.matches.is_empty() {
-            let batch = take(&mut waiting.matches, self.max_batch);
-            let batch: Vec<Matching> = batch.into_iter().map(|(_, matching)| matching).collect();
-            self.match_all(batch);
+            self.match_all(waiting.take_matches(self.max_batch));
         } else if let Some((_, work)) = waiting.others.pop_front() {
             work(&self.models);
         }
@@ -346,10 +339,10 @@ impl Serving {
 
     /// The states of all pictures that queries want to see are made together, each picture once; then each
     /// query's texts are matched with its pictures.
-    fn match_all(&self, batch: Vec<Matching>) {
+    fn match_all(&self, batch: Vec<(Ticket, Matching)>) {
         let mut known: HashMap<ContentHash, PictureStates> = HashMap::new();
         let mut fresh: BTreeMap<ContentHash, &Pixels> = BTreeMap::new();
-        for look in batch.iter().flat_map(|matching| &matching.pictures) {
+        for look in batch.iter().flat_map(|(_, matching)| &matching.pictures) {
             if let Look::Fresh { id, pixels } = look {
                 match self.states.get(id) {
                     Some(states) => drop(known.insert(*id, states)),
@@ -357,12 +350,15 @@ impl Serving {
                 }
             }
         }
-        size("states", fresh.len());
         let (ids, pixels): (Vec<ContentHash>, Vec<&Pixels>) = fresh.into_iter().unzip();
         for (ids, pixels) in ids
             .chunks(self.max_batch)
             .zip(pixels.chunks(self.max_batch))
         {
+            if batch.iter().all(|(ticket, _)| ticket.over().is_some()) {
+                break;
+            }
+            size("states", pixels.len());
             // Whom a failure concerns sees it again below.
             if let Ok(made) = self.models.matcher().picture_states(pixels) {
                 for (id, states) in ids.iter().zip(made) {
@@ -372,13 +368,17 @@ impl Serving {
             }
         }
         size("matches", batch.len());
-        for matching in batch {
-            let _ = matching.reply.send(self.match_one(&matching, &known));
+        for (ticket, matching) in batch {
+            let _ = matching
+                .reply
+                .send(self.match_one(&ticket, &matching, &known));
         }
     }
 
+    /// As many pictures at a time as go through together, as long as somebody waits for them.
     fn match_one(
         &self,
+        ticket: &Ticket,
         matching: &Matching,
         known: &HashMap<ContentHash, PictureStates>,
     ) -> Result<Vec<Vec<f32>>> {
@@ -393,7 +393,17 @@ impl Serving {
             })
             .collect();
         let texts: Vec<&str> = matching.texts.iter().map(String::as_str).collect();
-        bt_query::Scorer::match_logits(&*self.models, &texts, &looks)
+        let mut rows = vec![Vec::with_capacity(looks.len()); texts.len()];
+        for looks in looks.chunks(self.max_batch) {
+            if let Some(why) = ticket.over() {
+                return Err(Error::Stopped(why));
+            }
+            let logits = bt_query::Scorer::match_logits(&*self.models, &texts, looks)?;
+            for (row, logits) in rows.iter_mut().zip(logits) {
+                row.extend(logits);
+            }
+        }
+        Ok(rows)
     }
 }
 
@@ -421,7 +431,7 @@ fn each<I: Copy, T>(inputs: &[I], run: impl Fn(&[I]) -> Result<Vec<T>>) -> Vec<R
     }
 }
 
-fn answer<T>(replies: impl Iterator<Item = Sender<Result<T>>>, done: Vec<Result<T>>) {
+fn answer<T>(replies: impl Iterator<Item = Reply<T>>, done: Vec<Result<T>>) {
     for (reply, done) in replies.zip(done) {
         // Who has left does not wait for the answer.
         let _ = reply.send(done);

@@ -1,10 +1,13 @@
 //! Connections: how many there are, and that none is held by a client that takes nothing. Below HTTP and
 //! TLS, so that it holds for both.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::future::Ready;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -15,11 +18,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 
 use super::Limits;
+use super::rate::network;
 
-/// Accepts as many connections as are allowed; further ones are closed at once.
+/// Accepts as many connections as are allowed, in all and from one client; further ones are closed at once.
 #[derive(Clone, Debug)]
 pub(crate) struct Guarded {
     places: Arc<Semaphore>,
+    shares: Arc<Shares>,
     stall: Duration,
 }
 
@@ -27,7 +32,77 @@ impl Guarded {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
             places: Arc::new(Semaphore::new(limits.connections)),
+            shares: Arc::new(Shares::new(limits)),
             stall: limits.stall_timeout,
+        }
+    }
+
+    /// A place for a client, if there is one.
+    fn place(&self, client: IpAddr) -> Option<Place> {
+        let share = Shares::take(&self.shares, client)?;
+        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        Some(Place {
+            _place: place,
+            _share: share,
+        })
+    }
+}
+
+/// Held by a connection.
+#[derive(Debug)]
+struct Place {
+    _place: OwnedSemaphorePermit,
+    _share: Share,
+}
+
+/// How many connections each client has. Where clients have a rate, no one of them takes more than a quarter of
+/// all places; those of a proxy are everybody's.
+#[derive(Debug)]
+struct Shares {
+    most: usize,
+    taken: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl Shares {
+    fn new(limits: &Limits) -> Self {
+        let bounded = limits.requests_per_second.is_some() && !limits.trust_proxy;
+        let most = (limits.connections / 4).max(1);
+        Self {
+            most: if bounded { most } else { usize::MAX },
+            taken: Mutex::default(),
+        }
+    }
+
+    fn take(this: &Arc<Self>, client: IpAddr) -> Option<Share> {
+        let client = network(client);
+        let mut all = this.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = all.entry(client).or_default();
+        if *taken >= this.most {
+            return None;
+        }
+        *taken += 1;
+        Some(Share {
+            of: Arc::clone(this),
+            client,
+        })
+    }
+}
+
+/// One connection of a client.
+#[derive(Debug)]
+struct Share {
+    of: Arc<Shares>,
+    client: IpAddr,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut all = self.of.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut taken) = all.entry(self.client) {
+            *taken.get_mut() -= 1;
+            if *taken.get() == 0 {
+                taken.remove();
+            }
         }
     }
 }
@@ -38,22 +113,22 @@ impl<S> Accept<TcpStream, S> for Guarded {
     type Future = Ready<io::Result<(Self::Stream, Self::Service)>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        let accepted = match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(place) => stream.set_nodelay(true).map(|()| {
-                let connection = Connection {
-                    stream,
-                    stall: self.stall,
-                    waiting: None,
-                    leaving: None,
-                    _place: place,
-                };
-                (connection, service)
-            }),
-            Err(_) => {
-                tracing::warn!("too many connections; one is turned away");
-                Err(io::Error::other("too many connections"))
-            }
-        };
+        let accepted = stream.peer_addr().and_then(|client| {
+            let Some(place) = self.place(client.ip()) else {
+                // A line for each would let strangers fill the log.
+                metrics::counter!("bt_connections_refused_total").increment(1);
+                return Err(io::Error::other("too many connections"));
+            };
+            stream.set_nodelay(true)?;
+            let connection = Connection {
+                stream,
+                stall: self.stall,
+                waiting: None,
+                leaving: None,
+                _place: Some(place),
+            };
+            Ok((connection, service))
+        });
         std::future::ready(accepted)
     }
 }
@@ -72,7 +147,7 @@ pub(crate) struct Connection<S> {
     waiting: Option<Pin<Box<Sleep>>>,
     /// Bytes that are still passed over, once we have said our last word.
     leaving: Option<usize>,
-    _place: OwnedSemaphorePermit,
+    _place: Option<Place>,
 }
 
 impl<S: Unpin> Connection<S> {
@@ -171,15 +246,46 @@ mod tests {
         stall: Duration,
     ) -> (Connection<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
         let (stream, other) = tokio::io::duplex(16);
-        let places = Arc::new(Semaphore::new(1));
         let connection = Connection {
             stream,
             stall,
             waiting: None,
             leaving: None,
-            _place: places.acquire_owned().await.unwrap(),
+            _place: None,
         };
         (connection, other)
+    }
+
+    #[test]
+    fn one_client_leaves_places_for_others() {
+        let limits = Limits {
+            connections: 8,
+            ..Limits::for_bind("0.0.0.0:1".parse().unwrap(), false)
+        };
+        let (one, other) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
+        let guarded = Guarded::new(&limits);
+        let mut held = vec![guarded.place(one).unwrap(), guarded.place(one).unwrap()];
+        assert!(guarded.place(one).is_none());
+        let _others = guarded.place(other).unwrap();
+        // A place that is given back is there again.
+        held.pop();
+        assert!(guarded.place(one).is_some());
+        // Of a proxy, and where only this machine asks, all may come from one address.
+        for limits in [
+            Limits {
+                trust_proxy: true,
+                ..limits.clone()
+            },
+            Limits {
+                requests_per_second: None,
+                ..limits
+            },
+        ] {
+            let guarded = Guarded::new(&limits);
+            let held: Vec<_> = (0..8).filter_map(|_| guarded.place(one)).collect();
+            assert_eq!(held.len(), 8);
+            assert!(guarded.place(other).is_none());
+        }
     }
 
     #[tokio::test]

@@ -17,25 +17,41 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::RequestBodyTimeoutLayer;
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::metrics;
 use crate::state::AppState;
 
 pub(crate) use connection::Guarded;
 pub use limits::Limits;
-pub(crate) use request::{request_id, within_request};
+pub(crate) use request::{known_method, request_id, within_request};
+
+/// Bodies that do not stop coming to be read.
+pub(crate) fn with_patience(
+    router: OpenApiRouter<AppState>,
+    limits: &Limits,
+) -> OpenApiRouter<AppState> {
+    router.layer(RequestBodyTimeoutLayer::new(limits.stall_timeout))
+}
+
+/// The same, and room for all of them together. It belongs below the rights, so that strangers take none of it.
+pub(crate) fn with_room_for_bodies(
+    router: OpenApiRouter<AppState>,
+    limits: &Limits,
+) -> OpenApiRouter<AppState> {
+    let bodies = Arc::new(bodies::Budget::new(limits));
+    // The room is measured before patience wraps the body, whose length nobody could tell then.
+    with_patience(router, limits).layer(from_fn_with_state(bodies, bodies::within_budget))
+}
 
 /// The router behind all guards. The order matters: what is further down in the code comes first when a
 /// request arrives.
 pub(crate) fn layer(router: Router, state: &AppState) -> Router {
     let limits = &state.options.limits;
-    let bodies = Arc::new(bodies::Budget::new(limits));
     let rate = Arc::new(rate::Rate::new(limits));
     let most = usize::try_from(limits.body_bytes).unwrap_or(usize::MAX);
     router
         .layer(DefaultBodyLimit::max(most))
-        .layer(RequestBodyTimeoutLayer::new(limits.stall_timeout))
-        .layer(from_fn_with_state(bodies, bodies::within_budget))
         .layer(from_fn_with_state(limits.request_timeout, request::in_time))
         .layer(from_fn_with_state(rate, rate::within_rate))
         .layer(from_fn_with_state(state.clone(), names::by_a_known_name))

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
@@ -23,6 +23,10 @@ const ID: HeaderName = HeaderName::from_static("x-request-id");
 const WATCHED: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 /// Longer ids of others are replaced.
 const LONGEST: usize = 64;
+/// So much of a path is logged: no path of ours is as long.
+const LONGEST_PATH: usize = 256;
+/// Bytes of a body that a client must send in a second, on average, to be waited for.
+const LEAST_RATE: u64 = 64 << 10;
 
 /// The id of the request that this task answers.
 pub(crate) fn request_id() -> Option<String> {
@@ -46,9 +50,12 @@ pub(super) async fn with_id(request: Request, next: Next) -> Response {
         .and_then(|id| id.to_str().ok())
         .filter(|id| is_sound(id))
         .map_or_else(new_id, ToOwned::to_owned);
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let method = known_method(request.method());
+    // A path is ASCII, so it can be cut anywhere.
+    let path = request.uri().path();
+    let path = path.get(..LONGEST_PATH).unwrap_or(path).to_owned();
     let asked_by_a_machine = WATCHED.contains(&&*path);
-    let span = tracing::info_span!("request", %id, %method, path);
+    let span = tracing::info_span!("request", %id, method, path);
     let answered = async {
         let started = Instant::now();
         let response = next.run(request).await;
@@ -83,12 +90,26 @@ fn new_id() -> String {
     format!("{:016x}", hasher.finish())
 }
 
-/// A request whose answer does not begin in time gets none; what it was doing is given up.
+/// A method's name, for logs and numbers: anything of any length can stand for a method, and no client may
+/// choose what fills them.
+pub(crate) fn known_method(method: &Method) -> &'static str {
+    const KNOWN: [&str; 9] = [
+        "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE",
+    ];
+    let mut known = KNOWN.into_iter();
+    known
+        .find(|known| *known == method.as_str())
+        .unwrap_or("other")
+}
+
+/// A request whose answer does not begin in time gets none; what it was doing is given up. A long body has
+/// the time that a slow line needs for it on top.
 pub(super) async fn in_time(
     State(limit): State<Duration>,
     request: Request,
     next: Next,
 ) -> Response {
+    let limit = limit + time_for_body(request.headers());
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => ApiError::new(
@@ -99,6 +120,13 @@ pub(super) async fn in_time(
         )
         .into_response(),
     }
+}
+
+fn time_for_body(headers: &HeaderMap) -> Duration {
+    let bytes = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    Duration::from_secs(bytes.unwrap_or(0) / LEAST_RATE)
 }
 
 #[cfg(test)]
@@ -118,5 +146,25 @@ mod tests {
             assert_eq!(is_sound(id), sound, "{id}");
         }
         assert!(!is_sound(&"a".repeat(65)));
+    }
+
+    #[test]
+    fn a_method_that_nobody_knows_has_no_name() {
+        assert_eq!(known_method(&Method::PATCH), "PATCH");
+        for unknown in [b"get".as_slice(), b"GETS", &[b'A'; 4096]] {
+            let method = Method::from_bytes(unknown).unwrap();
+            assert_eq!(known_method(&method), "other");
+        }
+    }
+
+    #[test]
+    fn a_long_body_may_take_longer() {
+        let time = |length: &str| {
+            let length = HeaderValue::from_str(length).unwrap();
+            time_for_body(&HeaderMap::from_iter([(header::CONTENT_LENGTH, length)]))
+        };
+        assert_eq!(time("60000000"), Duration::from_secs(915));
+        assert_eq!(time("100"), Duration::ZERO);
+        assert_eq!(time("many"), Duration::ZERO);
     }
 }

@@ -166,7 +166,7 @@ async fn search(
         tracing::info!(text = query.text, not = ?query.not, "query");
     }
     if steps {
-        return Ok(in_steps(engine, query, request.explain));
+        return in_steps(engine, query, request.explain).await;
     }
     respond(&engine, query, request.explain).await
 }
@@ -185,7 +185,10 @@ pub(super) async fn respond(
 }
 
 /// Answers a query as a stream of events. The search belongs to the stream: a client that leaves ends it.
-fn in_steps(engine: Arc<Engine>, query: Query, explain: bool) -> Response {
+///
+/// # Errors
+/// What ends the search before its first step is an answer like any other, with a status.
+async fn in_steps(engine: Arc<Engine>, query: Query, explain: bool) -> Result<Response, ApiError> {
     let (sender, steps) = mpsc::channel(STEPS);
     let asked = query.clone();
     let named = engine.name().to_owned();
@@ -210,17 +213,22 @@ fn in_steps(engine: Arc<Engine>, query: Query, explain: bool) -> Response {
             event("problem", &problem)
         }
     };
-    let coming = Coming {
+    let mut coming = Coming {
         searching: Some(searching),
         steps,
         last: VecDeque::new(),
     };
-    let events = stream::unfold(coming, |mut coming| async move {
+    let first = match coming.next().await {
+        Some(Step::End(Err(error))) => return Err(error),
+        first => first,
+    };
+    let further = stream::unfold(coming, |mut coming| async move {
         Some((coming.next().await?, coming))
     });
-    Sse::new(events.map(step))
+    let events = stream::iter(first).chain(further).map(step);
+    Ok(Sse::new(events)
         .keep_alive(KeepAlive::default())
-        .into_response()
+        .into_response())
 }
 
 type Searching = Pin<Box<dyn Future<Output = Result<Searched, ApiError>> + Send>>;

@@ -1,6 +1,6 @@
 //! Signing in on the page: a token for a cookie that the page's scripts cannot read.
 
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
@@ -14,8 +14,13 @@ use crate::error::ApiError;
 use crate::request::ApiJson;
 use crate::state::AppState;
 
+/// Bytes of the one body that anybody may send.
+const LONGEST_BODY: usize = 4 << 10;
+
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(look, sign_in, sign_out))
+    OpenApiRouter::new()
+        .routes(routes!(look, sign_in, sign_out))
+        .layer(DefaultBodyLimit::max(LONGEST_BODY))
 }
 
 /// Who the caller is.
