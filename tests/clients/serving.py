@@ -50,11 +50,11 @@ def program(name: str) -> str:
     return str(path)
 
 
-def make_index(folder: Path) -> Path:
-    """Indexes the sample album."""
+def make_index(folder: Path, album: Path = ROOT / "samples") -> Path:
+    """Indexes an album: the samples, when none is named."""
     index = folder / "index"
     subprocess.run(
-        [program("bt-index"), str(ROOT / "samples"), "--index", str(index)],
+        [program("bt-index"), str(album), "--index", str(index)],
         env=environment(folder),
         check=True,
         capture_output=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -20,38 +21,35 @@ from .transport import Events, check, image_of, json_of, settings, unreachable, 
 __all__ = ["AsyncClient", "AsyncFoundRow", "AsyncListingPage", "AsyncPictureRow", "AsyncResultsPage"]
 
 
-class _Row:
+class _Row(Picture):
     """What can be done with a picture of an index."""
 
-    id: str
     _client: AsyncClient
-    _index: str | None
 
     async def thumbnail(self, w: int = 320) -> Image:
         """A small JPEG, at least ``w`` pixels wide where the picture is."""
-        return await self._client.thumbnail(self.id, w, index=self._index)
+        return await self._client.thumbnail(self, w)
 
     async def file(self) -> Image:
         """The file as it is."""
-        return await self._client.file(self.id, index=self._index)
+        return await self._client.file(self)
 
     async def why(self, text: str, word: int | None = None) -> Image:
         """Where in the picture the words were found: a heat map of one word, by its place, or of the last one."""
-        words = await self._client.words(self.id, text, index=self._index)
+        words = await self._client.words(self, text)
         which = len(words) - 1 if word is None else word
-        return await self._client.why(self.id, text, which, index=self._index)
+        return await self._client.why(self, text, which)
 
     async def similar(self, n: int | None = None) -> AsyncResultsPage:
         """Pictures that look like this one."""
-        return await self._client.similar(self.id, n=n, index=self._index)
+        return await self._client.similar(self, n=n)
 
 
 @dataclass(kw_only=True)
-class AsyncPictureRow(_Row, Picture):
+class AsyncPictureRow(_Row):
     """A picture of an index, with a way to its bytes."""
 
     _client: AsyncClient = field(repr=False, compare=False, metadata={"json": None})
-    _index: str | None = field(default=None, repr=False, compare=False, metadata={"json": None})
 
 
 @dataclass(kw_only=True)
@@ -59,7 +57,6 @@ class AsyncFoundRow(_Row, Result):
     """A result, with a way to its bytes."""
 
     _client: AsyncClient = field(repr=False, compare=False, metadata={"json": None})
-    _index: str | None = field(default=None, repr=False, compare=False, metadata={"json": None})
 
 
 @dataclass(kw_only=True)
@@ -102,8 +99,8 @@ class AsyncClient:
     ...     print(row.path, row.score)
 
     ``retries`` is how often a request is sent again when the server is overloaded (it says when to). An index is
-    named with ``index=``; without it, the server's first one is asked. Safe to share between threads; close it, or
-    use it in a ``with``.
+    named with ``index=``; without it, that of the rows that are given is asked, else the server's first one. Safe to
+    share between threads; close it, or use it in a ``with``.
     """
 
     def __init__(
@@ -171,17 +168,14 @@ class AsyncClient:
         options as for ``search``."""
         call = replace(calls.search(text, **options), accept="text/event-stream")
         events = Events()
-        try:
-            async with self._http.stream(call.method, call.path, **call.keywords()) as response:
-                if not response.is_success:
-                    await response.aread()
-                check(response)
+        async with aclosing(await self._send(call, stream=True)) as response:
+            try:
                 async for line in response.aiter_lines():
                     event = events.line(line)
                     if event is not None:
                         yield event[0], self._page(call, event[1])
-        except httpx.TransportError as error:
-            raise unreachable(error, self._http.base_url) from error
+            except httpx.TransportError as error:
+                raise unreachable(error, self._http.base_url) from error
 
     async def similar(
         self,
@@ -222,7 +216,7 @@ class AsyncClient:
     async def picture(self, image: str | Picture, *, index: str | None = None) -> AsyncPictureRow:
         """What is known of a picture."""
         document = await self._json(calls.picture(image, index))
-        return parse(AsyncPictureRow, document, _client=self, _index=index)
+        return parse(AsyncPictureRow, document, _client=self)
 
     async def thumbnail(self, image: str | Picture, w: int = 320, *, index: str | None = None) -> Image:
         """A small JPEG of a picture."""
@@ -256,19 +250,15 @@ class AsyncClient:
         *,
         index: str | None = None,
     ) -> Path:
-        """Writes the files of some pictures into a zip archive."""
-        call = calls.export(images, index)
+        """Writes the files of some pictures, all of one index, into a zip archive."""
         path = Path(to)
-        try:
-            async with self._http.stream(call.method, call.path, **call.keywords()) as response:
-                if not response.is_success:
-                    await response.aread()
-                check(response)
+        async with aclosing(await self._send(calls.export(images, index), stream=True)) as response:
+            try:
                 with path.open("wb") as archive:
                     async for chunk in response.aiter_bytes():
                         archive.write(chunk)
-        except httpx.TransportError as error:
-            raise unreachable(error, self._http.base_url) from error
+            except httpx.TransportError as error:
+                raise unreachable(error, self._http.base_url) from error
         return path
 
     async def embed(self, inputs: EmbedLike | Sequence[EmbedLike], *, index: str | None = None) -> list[list[float]]:
@@ -305,11 +295,15 @@ class AsyncClient:
         """State of the server and of its indexes."""
         return parse(Status, await self._json(calls.get("/v1/status")))
 
-    async def _send(self, call: Call) -> httpx.Response:
+    async def _send(self, call: Call, *, stream: bool = False) -> httpx.Response:
+        """The answer; the body of a ``stream`` is not read yet, and whoever asked for it closes it."""
         attempt = 0
         while True:
+            request = self._http.build_request(call.method, call.path, **call.keywords())
             try:
-                response = await self._http.request(call.method, call.path, **call.keywords())
+                response = await self._http.send(request, stream=stream)
+                if not response.is_success:
+                    await response.aread()
             except httpx.TransportError as error:
                 raise unreachable(error, self._http.base_url) from error
             try:
@@ -330,14 +324,12 @@ class AsyncClient:
         return self._page(call, await self._json(call))
 
     def _page(self, call: Call, document: Any) -> AsyncResultsPage:
-        index = document.get("index")
         page = parse(AsyncResultsPage, {**document, "results": []}, _client=self, _call=call)
-        page.results = [parse(AsyncFoundRow, row, _client=self, _index=index) for row in document["results"]]
+        page.results = [parse(AsyncFoundRow, row, _client=self) for row in document["results"]]
         return page
 
     async def _listing(self, call: Call) -> AsyncListingPage:
         document = await self._json(call)
-        index = dict(call.params).get("index")
         page = parse(AsyncListingPage, {**document, "results": []}, _client=self, _call=call)
-        page.results = [parse(AsyncPictureRow, row, _client=self, _index=index) for row in document["results"]]
+        page.results = [parse(AsyncPictureRow, row, _client=self) for row in document["results"]]
         return page

@@ -147,7 +147,7 @@ def search(
         explain=explain or None,
         group=group or None,
         sort=sort,
-        index=index,
+        index=_index(index, image),
         filter=None if filter is None else filter.document(),
     )
     if negatives:
@@ -168,7 +168,7 @@ def similar(
     cursor: str | None,
     index: str | None,
 ) -> Call:
-    params = _pairs(n=n, cursor=cursor, index=index)
+    params = _pairs(n=n, cursor=cursor, index=_index(index, image))
     params += [] if filter is None else filter.params()
     return Call("GET", f"/v1/similar/{_id(image)}", params)
 
@@ -192,22 +192,22 @@ def facets(filter: Filter | None, index: str | None) -> Call:
 
 
 def picture(image: str | Picture, index: str | None) -> Call:
-    return Call("GET", f"/v1/pictures/{_id(image)}", _pairs(index=index))
+    return Call("GET", f"/v1/pictures/{_id(image)}", _pairs(index=_index(index, image)))
 
 
 def thumbnail(image: str | Picture, w: int, index: str | None) -> Call:
     path = f"/v1/pictures/{_id(image)}/thumbnail"
-    return Call("GET", path, _pairs(w=w, index=index), accept="image/*")
+    return Call("GET", path, _pairs(w=w, index=_index(index, image)), accept="image/*")
 
 
 def file(image: str | Picture, index: str | None) -> Call:
-    return Call("GET", f"/v1/pictures/{_id(image)}/file", _pairs(index=index), accept="*/*")
+    return Call("GET", f"/v1/pictures/{_id(image)}/file", _pairs(index=_index(index, image)), accept="*/*")
 
 
 def why(image: str | Picture, q: str, word: int | None, index: str | None) -> Call:
     accept = "application/json" if word is None else "image/*"
     path = f"/v1/pictures/{_id(image)}/why"
-    return Call("GET", path, _pairs(q=q, word=word, index=index), accept=accept)
+    return Call("GET", path, _pairs(q=q, word=word, index=_index(index, image)), accept=accept)
 
 
 def upload(image: EmbedLike, caption: str | None, index: str | None) -> Call:
@@ -220,11 +220,12 @@ def upload(image: EmbedLike, caption: str | None, index: str | None) -> Call:
 
 
 def delete(image: str | Picture, index: str | None) -> Call:
-    return Call("DELETE", f"/v1/pictures/{_id(image)}", _pairs(index=index))
+    return Call("DELETE", f"/v1/pictures/{_id(image)}", _pairs(index=_index(index, image)))
 
 
 def export(images: Iterable[str | Picture], index: str | None) -> Call:
-    body = _given(ids=[_id(image) for image in images], index=index)
+    wanted = list(images)
+    body = _given(ids=[_id(image) for image in wanted], index=_index(index, *wanted))
     return Call("POST", "/v1/export", body=body, accept="application/zip")
 
 
@@ -252,12 +253,12 @@ def rerank(
         texts=None if texts is None else list(texts),
         raw_scores=raw_scores or None,
     )
-    return Call("POST", "/v1/rerank", _pairs(index=index), body=body)
+    return Call("POST", "/v1/rerank", _pairs(index=_index(index, image, *(images or ()))), body=body)
 
 
 def features(text: str, image: ImageLike, index: str | None) -> Call:
     body = {"text": text, "image": _reference(image)}
-    return Call("POST", "/v1/features", _pairs(index=index), body=body)
+    return Call("POST", "/v1/features", _pairs(index=_index(index, image)), body=body)
 
 
 def get(path: str) -> Call:
@@ -274,6 +275,16 @@ def _pairs(**values: Any) -> list[tuple[str, str]]:
 
 def _id(image: str | Picture) -> str:
     return quote(image.id if isinstance(image, Picture) else image, safe="")
+
+
+def _index(named: str | None, *images: object) -> str | None:
+    """The index to ask: the one that is named, else that of the rows."""
+    if named is not None:
+        return named
+    names = {image.index for image in images if isinstance(image, Picture) and image.index is not None}
+    if len(names) > 1:
+        raise ValueError(f"rows of several indexes in one request: {', '.join(sorted(names))}; ask each index alone")
+    return next(iter(names), None)
 
 
 def _known(image: ImageLike) -> str | None:

@@ -64,6 +64,8 @@ class Picture:
     captions: list[str] = field(default_factory=list)
     keywords: list[str] = field(default_factory=list)
     damaged: str | None = None
+    index: str | None = None
+    """Name of the index that it was found in: what is done with the picture is asked there."""
     thumbnail_url: str | None = field(default=None, metadata={"json": "thumbnail"})
     file_url: str | None = field(default=None, metadata={"json": "file"})
 

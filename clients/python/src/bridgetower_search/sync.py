@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -20,38 +21,35 @@ from .transport import Events, check, image_of, json_of, settings, unreachable, 
 __all__ = ["Client", "FoundRow", "ListingPage", "PictureRow", "ResultsPage"]
 
 
-class _Row:
+class _Row(Picture):
     """What can be done with a picture of an index."""
 
-    id: str
     _client: Client
-    _index: str | None
 
     def thumbnail(self, w: int = 320) -> Image:
         """A small JPEG, at least ``w`` pixels wide where the picture is."""
-        return self._client.thumbnail(self.id, w, index=self._index)
+        return self._client.thumbnail(self, w)
 
     def file(self) -> Image:
         """The file as it is."""
-        return self._client.file(self.id, index=self._index)
+        return self._client.file(self)
 
     def why(self, text: str, word: int | None = None) -> Image:
         """Where in the picture the words were found: a heat map of one word, by its place, or of the last one."""
-        words = self._client.words(self.id, text, index=self._index)
+        words = self._client.words(self, text)
         which = len(words) - 1 if word is None else word
-        return self._client.why(self.id, text, which, index=self._index)
+        return self._client.why(self, text, which)
 
     def similar(self, n: int | None = None) -> ResultsPage:
         """Pictures that look like this one."""
-        return self._client.similar(self.id, n=n, index=self._index)
+        return self._client.similar(self, n=n)
 
 
 @dataclass(kw_only=True)
-class PictureRow(_Row, Picture):
+class PictureRow(_Row):
     """A picture of an index, with a way to its bytes."""
 
     _client: Client = field(repr=False, compare=False, metadata={"json": None})
-    _index: str | None = field(default=None, repr=False, compare=False, metadata={"json": None})
 
 
 @dataclass(kw_only=True)
@@ -59,7 +57,6 @@ class FoundRow(_Row, Result):
     """A result, with a way to its bytes."""
 
     _client: Client = field(repr=False, compare=False, metadata={"json": None})
-    _index: str | None = field(default=None, repr=False, compare=False, metadata={"json": None})
 
 
 @dataclass(kw_only=True)
@@ -116,8 +113,8 @@ class Client:
     ...     print(row.path, row.score)
 
     ``retries`` is how often a request is sent again when the server is overloaded (it says when to). An index is
-    named with ``index=``; without it, the server's first one is asked. Safe to share between threads; close it, or
-    use it in a ``with``.
+    named with ``index=``; without it, that of the rows that are given is asked, else the server's first one. Safe to
+    share between threads; close it, or use it in a ``with``.
     """
 
     def __init__(
@@ -184,17 +181,14 @@ class Client:
         options as for ``search``."""
         call = replace(calls.search(text, **options), accept="text/event-stream")
         events = Events()
-        try:
-            with self._http.stream(call.method, call.path, **call.keywords()) as response:
-                if not response.is_success:
-                    response.read()
-                check(response)
+        with closing(self._send(call, stream=True)) as response:
+            try:
                 for line in response.iter_lines():
                     event = events.line(line)
                     if event is not None:
                         yield event[0], self._page(call, event[1])
-        except httpx.TransportError as error:
-            raise unreachable(error, self._http.base_url) from error
+            except httpx.TransportError as error:
+                raise unreachable(error, self._http.base_url) from error
 
     def similar(
         self,
@@ -234,7 +228,7 @@ class Client:
     def picture(self, image: str | Picture, *, index: str | None = None) -> PictureRow:
         """What is known of a picture."""
         document = self._json(calls.picture(image, index))
-        return parse(PictureRow, document, _client=self, _index=index)
+        return parse(PictureRow, document, _client=self)
 
     def thumbnail(self, image: str | Picture, w: int = 320, *, index: str | None = None) -> Image:
         """A small JPEG of a picture."""
@@ -268,19 +262,15 @@ class Client:
         *,
         index: str | None = None,
     ) -> Path:
-        """Writes the files of some pictures into a zip archive."""
-        call = calls.export(images, index)
+        """Writes the files of some pictures, all of one index, into a zip archive."""
         path = Path(to)
-        try:
-            with self._http.stream(call.method, call.path, **call.keywords()) as response:
-                if not response.is_success:
-                    response.read()
-                check(response)
+        with closing(self._send(calls.export(images, index), stream=True)) as response:
+            try:
                 with path.open("wb") as archive:
                     for chunk in response.iter_bytes():
                         archive.write(chunk)
-        except httpx.TransportError as error:
-            raise unreachable(error, self._http.base_url) from error
+            except httpx.TransportError as error:
+                raise unreachable(error, self._http.base_url) from error
         return path
 
     def embed(self, inputs: EmbedLike | Sequence[EmbedLike], *, index: str | None = None) -> list[list[float]]:
@@ -317,11 +307,15 @@ class Client:
         """State of the server and of its indexes."""
         return parse(Status, self._json(calls.get("/v1/status")))
 
-    def _send(self, call: Call) -> httpx.Response:
+    def _send(self, call: Call, *, stream: bool = False) -> httpx.Response:
+        """The answer; the body of a ``stream`` is not read yet, and whoever asked for it closes it."""
         attempt = 0
         while True:
+            request = self._http.build_request(call.method, call.path, **call.keywords())
             try:
-                response = self._http.request(call.method, call.path, **call.keywords())
+                response = self._http.send(request, stream=stream)
+                if not response.is_success:
+                    response.read()
             except httpx.TransportError as error:
                 raise unreachable(error, self._http.base_url) from error
             try:
@@ -342,14 +336,12 @@ class Client:
         return self._page(call, self._json(call))
 
     def _page(self, call: Call, document: Any) -> ResultsPage:
-        index = document.get("index")
         page = parse(ResultsPage, {**document, "results": []}, _client=self, _call=call)
-        page.results = [parse(FoundRow, row, _client=self, _index=index) for row in document["results"]]
+        page.results = [parse(FoundRow, row, _client=self) for row in document["results"]]
         return page
 
     def _listing(self, call: Call) -> ListingPage:
         document = self._json(call)
-        index = dict(call.params).get("index")
         page = parse(ListingPage, {**document, "results": []}, _client=self, _call=call)
-        page.results = [parse(PictureRow, row, _client=self, _index=index) for row in document["results"]]
+        page.results = [parse(PictureRow, row, _client=self) for row in document["results"]]
         return page
