@@ -123,6 +123,45 @@ fn who_leaves_frees_his_place_and_nothing_more_is_done_for_him() {
 }
 
 #[test]
+fn who_waits_for_what_another_began_and_left_gets_it_nevertheless() {
+    let (_env, server) = drawn(100, &["--workers", "3"]);
+    let album = server.get("/v1/browse?n=100").expect(200).json();
+    let ids: Vec<&Value> = album["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|picture| &picture["id"])
+        .collect();
+    // One question about all pictures, which keeps the model busy until the others have come.
+    let images: Vec<Value> = ids.iter().map(|id| json!({ "id": id })).collect();
+    let long = Ask::new("POST", "/v1/rerank").json(&json!({ "query": "boxes", "images": images }));
+    let why = Ask::new(
+        "GET",
+        &format!("/v1/pictures/{}/why?q=boxes", ids[0].as_str().unwrap()),
+    );
+    let ask = |asked: &Ask| {
+        let mut stream = server.connect();
+        stream.write_all(&asked.bytes(server.address)).unwrap();
+        stream
+    };
+    let _long = ask(&long);
+    wait_until("the model is busy", || {
+        metric(&server, "bt_batch_size_sum{kind=\"states\"}") > 0.0
+    });
+    let leaves = ask(&why);
+    wait_until("the first one waits", || {
+        metric(&server, "bt_running") == 2.0
+    });
+    let mut stays = ask(&why);
+    wait_until("the second one waits for it", || {
+        metric(&server, "bt_running") == 3.0
+    });
+    drop(leaves);
+    let answer = crate::harness::server::Response::read(&mut stays, false).expect(200);
+    assert!(!answer.json()["words"].as_array().unwrap().is_empty());
+}
+
+#[test]
 fn a_request_whose_time_is_over_ends() {
     let (_env, server) = drawn(1, &["--deadline", "0"]);
     server.get("/v1/search?q=boxes").problem(504, "deadline");

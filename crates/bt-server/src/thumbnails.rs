@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Bytes;
+use axum::http::StatusCode;
 use bt_picture::{Error, Limits, Picture};
 use bt_query::Scorer;
 use bt_store::{ContentHash, Record};
@@ -128,7 +129,8 @@ impl HeatMaps {
         self.0.get(&(index.to_owned(), id, text.to_owned()))
     }
 
-    /// Where the words of a text are in a picture. Blocks, and keeps the model busy.
+    /// Where the words of a text are in a picture. Who asks for what is being made waits for it. Blocks, and
+    /// keeps the model busy.
     pub(crate) fn get(
         &self,
         index: &str,
@@ -147,8 +149,18 @@ impl HeatMaps {
             drawn.collect::<Result<Vec<_>, ApiError>>().map(Arc::new)
         };
         let key = (index.to_owned(), record.id, text.to_owned());
-        let entry = self.0.try_get_with(key, make);
-        entry.map_err(Arc::unwrap_or_clone)
+        loop {
+            let mut own = false;
+            let entry = self.0.try_get_with(key.clone(), || {
+                own = true;
+                make()
+            });
+            match entry.map_err(Arc::unwrap_or_clone) {
+                // Who was making it has left or is out of time; those who waited for it are not.
+                Err(error) if !own && error.status() == StatusCode::GATEWAY_TIMEOUT => {}
+                outcome => return outcome,
+            }
+        }
     }
 }
 
