@@ -137,6 +137,60 @@ test("a server that is busy is asked again, one that fails or is gone is spoken 
     assert.deepEqual(answers, []);
   }, { expected: (text) => text.includes("Failed to load resource") }));
 
+test("a server that is busy with a search that is to come step by step is asked again", () =>
+  visit(browser, server, "/", async (page) => {
+    await pictures(page);
+    const busy = { type: "/problems/overloaded", title: "Too much is asked at once", status: 429, detail: "the queue is full" };
+    const answers = [
+      (route) => route.fulfill({ status: 429, headers: { "retry-after": "1" }, body: "{}" }),
+      (route) => route.fulfill({ contentType: "text/event-stream", body: `event: problem\ndata: ${JSON.stringify(busy)}\n\n` }),
+      (route) => route.continue(),
+    ];
+    const asked = [];
+    await page.route("**/v1/search", (route) => {
+      asked.push(route.request().headers().accept);
+      return answers.shift()(route);
+    });
+    await page.goto(`${server.url}/?q=a+football`);
+    assert.equal((await pictures(page))[0], "IMG_0076.jpg");
+    assert.deepEqual(asked, Array(3).fill("text/event-stream"));
+  }, { expected: (text) => text.includes("429") }));
+
+test("of ten thousand pictures only those near the screen are in the document", () =>
+  visit(browser, server, "/docs", async (page) => {
+    const [COUNT, PAGE] = [10_000, 200];
+    const one = await (await page.request.get(`${server.url}/v1/browse?n=1`)).json();
+    const pixel = await page.request.get(server.url + one.results[0].thumbnail);
+    const thumbnail = { contentType: "image/jpeg", body: await pixel.body() };
+    await page.route("**/thumbnail?*", (route) => route.fulfill(thumbnail));
+    await page.route("**/v1/browse?*", (route) => {
+      const from = Number(new URL(route.request().url()).searchParams.get("cursor"));
+      const results = Array.from({ length: PAGE }, (_, i) => ({ ...one.results[0],
+        id: String(from + i).padStart(64, "0"), width: 300 + ((from + i) * 97) % 500, height: 400 }));
+      const next = from + PAGE < COUNT ? String(from + PAGE) : null;
+      return route.fulfill({ json: { results, total: COUNT, next } });
+    });
+    await page.goto(server.url);
+    await pictures(page);
+    // Counts at every change of the document, so that what is there for a moment counts as well.
+    await page.evaluate(() => {
+      globalThis.most = 0;
+      const count = () => (globalThis.most = Math.max(globalThis.most, document.querySelectorAll(".tile").length));
+      new MutationObserver(count).observe(document.querySelector("#grid"), { childList: true });
+      count();
+    });
+    await page.locator(".tile .frame").first().focus();
+    for (let i = 0; i < 20; i += 1) await page.keyboard.press("PageDown");
+    await page.waitForFunction((last) => {
+      scrollTo({ top: document.scrollingElement.scrollHeight });
+      return document.querySelector(`.tile[aria-posinset="${last}"]`);
+    }, COUNT, { polling: 50 });
+    await page.keyboard.press("Home");
+    await page.locator('.tile[aria-posinset="1"]').waitFor();
+    const most = await page.evaluate(() => globalThis.most);
+    assert.ok(most > 20 && most < 300, `${most} pictures in the document`);
+  }));
+
 test("scripts and styles from elsewhere are forbidden", () =>
   visit(browser, server, "/", async (page) => {
     const response = await page.request.get(server.url);
@@ -149,7 +203,7 @@ test("scripts and styles from elsewhere are forbidden", () =>
     assert.equal(await page.evaluate(() => document.body.dataset.ran), undefined);
   }, { expected: (text) => text.includes("Content Security Policy") }));
 
-test("a server with a token asks for it once", async () => {
+test("a server with a token asks for it once, and again after signing out", async () => {
   const guarded = await startServer({ env: { BT_TOKEN: TOKEN } });
   try {
     await visit(browser, guarded, "/?q=a+football", async (page) => {
@@ -167,6 +221,16 @@ test("a server with a token asks for it once", async () => {
       assert.equal((await pictures(page))[0], "IMG_0076.jpg");
       assert.equal(await page.locator("#login").count(), 0);
       assert.equal(await page.evaluate(() => document.cookie), "", "scripts cannot read the session");
+      await page.locator("#sign-out").click();
+      await field.waitFor();
+      assert.ok(await page.locator("#sign-out").isHidden());
+      assert.equal((await page.request.get(`${guarded.url}/v1/status`)).status(), 401, "the session has ended");
+      assert.equal(new URL(page.url()).search, "", "nothing of what was asked is left");
+      await field.fill(TOKEN);
+      await page.keyboard.press("Enter");
+      await pictures(page);
+      await page.locator("#sign-out").waitFor();
+      await shoot(page, "signed-in");
     }, { expected: (text) => text.includes("401") });
   } finally {
     await guarded.close();

@@ -72,6 +72,52 @@ test("why shows for each word where it was found", () =>
     await page.locator("#stage .overlay").waitFor({ state: "detached" });
   }));
 
+test("pressed twice, the first question for why is answered", () =>
+  visit(browser, server, "/?q=a+cat+on+a+couch", async (page) => {
+    await pictures(page);
+    await page.locator(".tile .frame").first().click();
+    const asked = [];
+    let release;
+    const released = new Promise((resolve) => (release = resolve));
+    const words = (url) => url.pathname.endsWith("/why") && !url.searchParams.has("word");
+    await page.route(words, async (route) => {
+      asked.push(route.request());
+      await released;
+      await route.continue();
+    });
+    const gone = [];
+    page.on("requestfailed", (request) => gone.push(request.url()));
+    await page.locator("#act-why").click();
+    await page.locator("#act-why").click();
+    release();
+    await page.locator("#stage .overlay.there").waitFor();
+    assert.deepEqual([asked.length, gone], [1, []]);
+    await page.getByRole("button", { name: "The picture alone" }).click();
+    await page.locator("#act-why").click();
+    await page.locator("#stage .overlay.there").waitFor();
+  }));
+
+test("the path of a picture is copied, by its button and by a key", () =>
+  visit(browser, server, "/?q=a+fox", async (page) => {
+    await pictures(page);
+    const path = join(SAMPLES, "animals/IMG_0006.jpg");
+    const copied = async () => {
+      await page.locator("#toast", { hasText: "Copied" }).waitFor();
+      const text = await page.evaluate(() => navigator.clipboard.readText());
+      await page.evaluate(() => navigator.clipboard.writeText(""));
+      await page.evaluate(() => (document.querySelector("#toast").textContent = ""));
+      return text;
+    };
+    await page.locator(".tile .frame").first().focus();
+    await page.keyboard.press("c");
+    assert.equal(await copied(), path);
+    await page.keyboard.press("Enter");
+    await page.locator("#act-copy").click();
+    assert.equal(await copied(), path);
+    await page.keyboard.press("c");
+    assert.equal(await copied(), path);
+  }, { permissions: ["clipboard-read", "clipboard-write"] }));
+
 test("the arrows go through the results", () =>
   visit(browser, server, "/?folder=" + encodeURIComponent(join(SAMPLES, "sports")), async (page) => {
     const names = await pictures(page);
@@ -143,6 +189,22 @@ test("one of several indexes can be chosen, and all is asked there", async () =>
         .filter((request) => !`${request.url()}${request.postData() ?? ""}`.includes("again"));
       assert.deepEqual(elsewhere.map((request) => request.url()), []);
       assert.ok(asked.length > 3);
+    });
+    await visit(browser, two, "/", async (page) => {
+      await pictures(page);
+      const index = page.locator("select#index");
+      const first = await index.inputValue();
+      await index.selectOption("again");
+      await page.waitForURL(/index=again/);
+      await pictures(page);
+      await page.locator(".tile").first().hover();
+      await page.locator(".tile .pick").first().click();
+      assert.equal(await page.locator("#selected").textContent(), "1 selected");
+      await page.goBack();
+      await page.waitForURL(`${two.url}/`);
+      await pictures(page);
+      assert.ok(await page.locator("#selection").isHidden(), "what was selected is not of this index");
+      assert.equal(await index.inputValue(), first);
     });
   } finally {
     await two.close();

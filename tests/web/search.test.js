@@ -62,6 +62,68 @@ test("the order of the embedding is shown at once, and becomes the final one", (
     assert.ok(badges.length && badges.every((badge) => badge.endsWith("%")), badges.join());
   }));
 
+/** Answers the words that are typed, and keeps back what comes after a closer look until `release` is called with it. */
+async function keepBack(page) {
+  let first;
+  let release;
+  const released = new Promise((resolve) => (release = resolve));
+  await page.route("**/v1/search", async (route) => {
+    const body = route.request().postDataJSON();
+    if (body.rerank !== 0) {
+      await route.fulfill({ json: await released });
+      return;
+    }
+    const response = await route.fetch({ postData: { ...body, all: true } });
+    first = await response.json();
+    await route.fulfill({ response, json: first });
+  });
+  return { first: () => first, release };
+}
+
+/** The picture that has the focus: its address, its place, where it is on the screen. */
+const focused = (page) => page.evaluate(() => {
+  const tile = document.activeElement.closest(".tile");
+  return tile && { href: document.activeElement.href, place: tile.getAttribute("aria-posinset"), scroll: scrollY };
+});
+
+test("the order of a closer look arrives without jumping: where one was and what one looked at stay", () =>
+  visit(browser, server, "/", async (page) => {
+    const { first, release } = await keepBack(page);
+    await page.locator("#text").fill("a dog");
+    await page.locator("#grid.unsettled .tile").first().waitFor();
+    const { results } = first();
+    assert.ok(results.length > 30, `${results.length} results`);
+    await page.keyboard.press("ArrowDown");
+    for (let i = 0; i < 12; i += 1) await page.keyboard.press("ArrowRight");
+    await page.evaluate(() => scrollTo({ top: 300 }));
+    const before = await focused(page);
+    assert.deepEqual([before.place, before.scroll], ["13", 300]);
+    const turned = results.toReversed().map((result, i) => ({ ...result, rank: i + 1, probability: 0.9 - i / 100 }));
+    release({ ...first(), next: null, results: turned });
+    await page.locator(".tile .badge", { hasText: "90 %" }).first().waitFor({ state: "attached" });
+    await pictures(page);
+    assert.deepEqual(await focused(page), { ...before, place: String(results.length - 12) });
+    assert.equal(await page.evaluate(() => document.activeElement.tabIndex), 0);
+    await page.keyboard.press("ArrowLeft");
+    assert.equal((await focused(page)).place, String(results.length - 13), "the arrows go on from there");
+  }));
+
+test("where the picture one looked at turns out to be no match, the nearest place has the focus", () =>
+  visit(browser, server, "/", async (page) => {
+    const { first, release } = await keepBack(page);
+    await page.locator("#text").fill("a dog");
+    await page.locator("#grid.unsettled .tile").first().waitFor();
+    await page.keyboard.press("ArrowDown");
+    for (let i = 0; i < 5; i += 1) await page.keyboard.press("ArrowRight");
+    const results = first().results.slice(0, 3).map((result) => ({ ...result, probability: 0.9 }));
+    release({ ...first(), matched: 3, next: null, results });
+    await page.locator(".tile .badge", { hasText: "90 %" }).first().waitFor();
+    assert.equal((await focused(page)).place, "3");
+    const places = await page.$$eval(".tile:not(.leaving)", (tiles) => tiles.map((tile) => tile.ariaPosInSet
+      ?? tile.getAttribute("aria-posinset")));
+    assert.deepEqual(places, ["1", "2", "3"]);
+  }));
+
 test("typing is one step in the history, and back shows what was there before", () =>
   visit(browser, server, "/", async (page) => {
     const album = await pictures(page);
@@ -162,6 +224,78 @@ test("a month of the timeline, a camera and a type are filters, too", () =>
     assert.equal(await page.locator(".blank h2").textContent(), "No picture passes these filters");
     await page.getByRole("button", { name: "Clear the filters" }).click();
     await page.waitForFunction((line) => document.querySelector("#line").textContent === line, `${ALBUM} pictures`);
+  }));
+
+/** Goes to a chip by the tabulator and opens its panel; where the focus is then. */
+async function openByKeyboard(page, kind) {
+  const chip = page.locator(`[data-kind="${kind}"] .chip-main`);
+  const there = () => chip.evaluate((button) => button === document.activeElement);
+  for (let i = 0; i < 40 && !(await there()); i += 1) await page.keyboard.press("Tab");
+  assert.ok(await there(), `the tabulator comes to ${kind}`);
+  await page.keyboard.press("Space");
+  await page.waitForFunction(() => document.querySelector("#panel").contains(document.activeElement));
+  assert.equal(await chip.getAttribute("aria-expanded"), "true");
+}
+
+/** The panel is closed, and the chip that is there now has the focus. */
+async function closedWithFocus(page, kind) {
+  await page.waitForFunction((kind) => !document.querySelector("#panel:popover-open")
+    && document.activeElement === document.querySelector(`[data-kind="${kind}"] .chip-main`), kind);
+}
+
+test("every filter is set by the keyboard alone, and the focus goes back to its chip", () =>
+  visit(browser, server, "/", async (page) => {
+    await pictures(page);
+    for (const [kind, field] of [["folder", "folder"], ["camera", "camera"], ["type", "type"]]) {
+      await openByKeyboard(page, kind);
+      // In long lists there is a field before them to find what is wanted.
+      if (await page.evaluate(() => document.activeElement.type === "search")) await page.keyboard.press("Tab");
+      await page.keyboard.press("Space");
+      await page.waitForURL((url) => url.searchParams.has(field));
+      await page.keyboard.press("Escape");
+      await closedWithFocus(page, kind);
+      await page.keyboard.press("Tab");
+      await page.keyboard.press("Enter"); // takes the filter away
+      await page.waitForURL((url) => !url.searchParams.has(field));
+      await closedWithFocus(page, kind);
+    }
+    await openByKeyboard(page, "date");
+    await page.keyboard.press("Enter");
+    await page.waitForURL(/after=\d{4}(-\d\d)?&before=/);
+    await closedWithFocus(page, "date");
+    await openByKeyboard(page, "date");
+    await page.locator("#panel input[name=after]").focus();
+    await page.keyboard.press("ControlOrMeta+A");
+    await page.keyboard.type("2022-04");
+    await page.keyboard.press("Enter");
+    await page.waitForURL(/after=2022-04&/);
+    await closedWithFocus(page, "date");
+    await page.goto(`${server.url}/?q=a+football`);
+    await pictures(page);
+    await openByKeyboard(page, "without");
+    await page.keyboard.type("a goal");
+    await page.keyboard.press("Enter");
+    await page.waitForURL(/not=a\+goal/);
+    await closedWithFocus(page, "without");
+    await openByKeyboard(page, "without");
+    for (let i = 0; i < 2; i += 1) await page.keyboard.press("Tab"); // the button, the word
+    await page.keyboard.press("Enter");
+    await page.waitForURL((url) => !url.searchParams.has("not"));
+    await closedWithFocus(page, "without");
+  }));
+
+test("a panel that is closed before its counts have come leaves nothing behind", () =>
+  visit(browser, server, "/", async (page) => {
+    await pictures(page);
+    let answer;
+    const asked = new Promise((resolve) => (answer = resolve));
+    await page.route("**/v1/facets?*", (route) => answer(route));
+    await page.locator('[data-kind="folder"] .chip-main').focus();
+    await page.keyboard.press("Space");
+    const route = await asked;
+    await page.keyboard.press("Escape");
+    await closedWithFocus(page, "folder");
+    await route.continue();
   }));
 
 test("what should not be seen is left out", () =>

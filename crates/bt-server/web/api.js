@@ -19,7 +19,11 @@ export function onLogin(ask) {
   logIn = ask;
 }
 
-/** A response that is fine. 401 asks for a token; 429 and 503 wait as long as the server says, three times. */
+/** How often a server that is busy is asked again. */
+const TRIES = 3;
+const isBusy = ({ status }) => status === 429 || status === 503;
+
+/** A response that is fine. 401 asks for a token; 429 and 503 wait as long as the server says. */
 export async function call(path, options = {}, tries = 0) {
   let response;
   try {
@@ -35,7 +39,7 @@ export async function call(path, options = {}, tries = 0) {
   }
   if (response.ok) return response;
   if (response.status === 401 && (await logIn())) return call(path, options, tries);
-  if ((response.status === 429 || response.status === 503) && tries < 3) {
+  if (isBusy(response) && tries < TRIES) {
     const seconds = Math.min(Number(response.headers.get("retry-after")) || 1, 10);
     await wait(seconds * 1000, options.signal);
     return call(path, options, tries + 1);
@@ -60,10 +64,24 @@ export const sending = (body, options = {}) => ({
   body: JSON.stringify(body),
 });
 
-/** A search whose answer grows: `on(event, data)` is called for each of candidates, progress, results. */
+/**
+ * A search whose answer grows: `on(event, data)` is called for each of candidates, progress, results. A server that
+ * turns out to be busy when it has begun to answer is asked again as well.
+ */
 export async function stream(path, options, on) {
   const headers = { ...options.headers, accept: "text/event-stream" };
-  const response = await call(path, { ...options, headers });
+  for (let tries = 0; ; tries += 1) {
+    const response = await call(path, { ...options, headers });
+    try {
+      return await read(response, on);
+    } catch (problem) {
+      if (!isBusy(problem) || tries >= TRIES) throw problem;
+      await wait(1000, options.signal);
+    }
+  }
+}
+
+async function read(response, on) {
   if (!response.headers.get("content-type")?.startsWith("text/event-stream")) {
     on("results", await response.json());
     return;

@@ -14,13 +14,22 @@ export class Filters {
   #panel = byId("panel");
   #openKind = null;
   #stop = null;
+  #focusWasIn = false;
 
   constructor(change) {
     this.change = change;
+    this.#panel.addEventListener("beforetoggle", () => {
+      this.#focusWasIn = this.#panel.contains(document.activeElement);
+    });
     this.#panel.addEventListener("toggle", (event) => {
       if (event.newState === "open") return;
       this.#stop?.abort();
-      this.#row.querySelector(`[data-kind="${this.#openKind}"] .chip-main`)?.setAttribute("aria-expanded", "false");
+      const main = this.#main(this.#openKind);
+      main?.setAttribute("aria-expanded", "false");
+      // The browser gives the focus back to the chip that was there before the filter changed, which is to nothing.
+      const { activeElement } = document;
+      const lost = activeElement === document.body || this.#panel.contains(activeElement);
+      if (this.#focusWasIn && lost) main?.focus();
       this.#openKind = null;
     });
     addEventListener("resize", () => this.#openKind && this.#place());
@@ -32,7 +41,7 @@ export class Filters {
     const focused = document.activeElement?.closest?.(".chip")?.dataset.kind;
     const chips = KINDS.filter((kind) => kind !== "without" || asks(view)).map((kind) => this.#chip(kind));
     this.#row.replaceChildren(...chips);
-    if (focused && !this.#openKind) this.#row.querySelector(`[data-kind="${focused}"] .chip-main`)?.focus();
+    if (focused && !this.#openKind) this.#main(focused)?.focus();
   }
 
   /** Closes the panel; false when none was open. */
@@ -40,6 +49,11 @@ export class Filters {
     if (!this.#openKind) return false;
     this.#panel.hidePopover();
     return true;
+  }
+
+  /** The button of a chip: another one after each change of the filters. */
+  #main(kind) {
+    return this.#row.querySelector(`[data-kind="${kind}"] .chip-main`);
   }
 
   #chip(kind) {
@@ -72,12 +86,13 @@ export class Filters {
     if (same) return;
     this.#openKind = kind;
     this.#panel.setAttribute("aria-label", texts[kind]);
-    this.#row.querySelector(`[data-kind="${kind}"] .chip-main`).setAttribute("aria-expanded", "true");
+    this.#main(kind).setAttribute("aria-expanded", "true");
     if (kind === "without") this.#panel.replaceChildren(this.#withoutPanel());
     else this.#panel.replaceChildren(el("div.panel-wait", { role: "status" }, texts.searching));
     this.#panel.showPopover();
     this.#place();
     if (kind !== "without") await this.#fillPanel(kind);
+    if (this.#openKind !== kind) return;
     this.#place();
     this.#panel.querySelector("input, button")?.focus({ preventScroll: true });
   }

@@ -34,11 +34,17 @@ export class Grid {
   show(feed, heading) {
     const fresh = feed !== this.#feed;
     const before = this.#places();
+    const focused = fresh ? null : this.#focused();
     this.#feed = feed;
     this.heading = heading;
+    // Whoever looks at a picture stays with it, wherever the new order puts it.
+    const now = feed.items.findIndex(({ id }) => id === focused);
     if (fresh) this.#current = 0;
+    else if (now >= 0) this.#current = now;
+    else this.#current = Math.max(0, Math.min(this.#current, feed.items.length - 1));
     this.#lay();
     this.#draw(before);
+    if (focused) this.#tiles.get(feed.items[this.#current]?.id)?.link.focus({ preventScroll: true });
   }
 
   /** Lays further pictures after those that are there. */
@@ -114,6 +120,12 @@ export class Grid {
     });
   }
 
+  /** Id of the picture that has the focus. */
+  #focused() {
+    for (const [id, { link }] of this.#tiles) if (link === document.activeElement) return id;
+    return null;
+  }
+
   #top() {
     return this.#list.getBoundingClientRect().top + scrollY;
   }
@@ -132,7 +144,7 @@ export class Grid {
     const end = this.#layout.rows[endRow - 1]?.last ?? first;
     const wanted = new Map();
     for (let i = first; i < end; i += 1) wanted.set(items[i].id, i);
-    if (items.length) wanted.set(items[this.#current]?.id ?? items[0].id, Math.min(this.#current, items.length - 1));
+    if (items.length) wanted.set(items[this.#current].id, this.#current);
 
     for (const [id, tile] of this.#tiles) {
       if (wanted.has(id)) continue;

@@ -10,6 +10,7 @@ export class Heat {
   #item = null;
   #host = null;
   #stop = null;
+  #asking = null;
   #on = false;
 
   constructor(stage) {
@@ -20,6 +21,7 @@ export class Heat {
   show(item, text, host) {
     this.#item = item;
     this.#host = host;
+    this.#asking = null;
     const input = el("input", { name: "text", value: text, placeholder: texts.whyHint, "aria-label": texts.whyHint,
       autocomplete: "off" });
     const form = el("form", { onsubmit: (event) => {
@@ -39,6 +41,7 @@ export class Heat {
   /** Takes the heat away. */
   off() {
     this.#stop?.abort();
+    this.#asking = null;
     this.#on = false;
     // Two of them while one word's gives way to the next one's.
     for (const overlay of this.#overlays()) overlay.remove();
@@ -50,17 +53,21 @@ export class Heat {
       this.#host.querySelector("input").focus();
       return;
     }
+    const { id, file } = this.#item;
+    // Pressed once more, it is on its way already.
+    if (this.#asking === id + text) return;
     this.#stop?.abort();
-    this.#stop = new AbortController();
+    const stop = new AbortController();
+    this.#stop = stop;
+    this.#asking = id + text;
     this.#on = true;
     const place = this.#host.querySelector(".heat-words");
     place.replaceChildren(el("p.panel-note", { role: "status" }, texts.searching));
-    const { id, file } = this.#item;
     try {
       const params = new URLSearchParams({ q: text });
       const index = new URL(file, location.origin).searchParams.get("index");
       if (index) params.set("index", index);
-      const { words } = await json(`/v1/pictures/${id}/why?${params}`, { signal: this.#stop.signal });
+      const { words } = await json(`/v1/pictures/${id}/why?${params}`, { signal: stop.signal });
       if (!words.length) {
         place.replaceChildren(el("p.panel-note", {}, texts.whyNone));
         return;
@@ -68,6 +75,8 @@ export class Heat {
       this.#words(place, words);
     } catch (problem) {
       if (problem.name !== "AbortError") place.replaceChildren(el("p.panel-note", { role: "alert" }, problem.message));
+    } finally {
+      if (this.#stop === stop) this.#asking = null;
     }
   }
 

@@ -1,7 +1,8 @@
-// The token, when the server asks for one. It goes into a cookie that scripts cannot read.
+// Signing in with the token, when the server asks for one, and out. The token goes into a cookie that scripts
+// cannot read.
 
-import { onLogin } from "./api.js";
-import { el } from "./dom.js";
+import { call, onLogin } from "./api.js";
+import { byId, el, toast } from "./dom.js";
 import { texts } from "./texts.js";
 
 /** Answers 401 by a dialog; all requests that wait share it. `entered` is called when a token was taken. */
@@ -13,6 +14,18 @@ export function setUpLogin(entered = () => {}) {
     return isIn;
   };
   onLogin(() => (asking ??= askAndTell().finally(() => (asking = null))));
+}
+
+/** Lets the button end the session; what the page holds of the album goes with it. */
+export function setUpLogout() {
+  byId("sign-out").addEventListener("click", async () => {
+    try {
+      await call("/session", { method: "DELETE" });
+      location.replace("/");
+    } catch (problem) {
+      toast(problem.message);
+    }
+  });
 }
 
 function ask() {

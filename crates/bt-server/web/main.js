@@ -7,7 +7,7 @@ import { byId, copyAndTell, el, fillTexts, toast } from "./dom.js";
 import { Feed } from "./feed.js";
 import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
-import { setUpLogin } from "./login.js";
+import { setUpLogin, setUpLogout } from "./login.js";
 import { folderOf } from "./picture.js";
 import { Selection } from "./selection.js";
 import { Status } from "./status.js";
@@ -28,7 +28,8 @@ let typing = false;
 
 fillTexts();
 setUpTheme();
-setUpLogin(() => offerUploads());
+setUpLogin(() => offerRights());
+setUpLogout();
 history.scrollRestoration = "manual";
 
 const selection = new Selection(() => view.index, () => {
@@ -99,17 +100,22 @@ function go(patch, { replace = false, more = false } = {}) {
   else history.pushState({ inside: true }, "", write(next));
   typing = more;
   const same = resultsKey(next) === resultsKey(view);
+  turnTo(next);
+  if (!same) scrollTo({ top: 0 });
+}
+
+/** Makes another view the present one. What is picked does not go along into another index, which lacks it. */
+function turnTo(next) {
+  if (next.index !== view.index) selection.clear();
   view = next;
   render();
-  if (!same) scrollTo({ top: 0 });
 }
 
 addEventListener("popstate", ({ state }) => {
   const opened = view.open;
-  view = read(location.search);
   typing = false;
   filters.close();
-  render();
+  turnTo(read(location.search));
   if (opened && !view.open) restoreFocus(opened);
   else if (state?.scroll !== undefined) scrollTo({ top: state.scroll });
 });
@@ -123,6 +129,7 @@ function render() {
   }
   box.show(view);
   filters.show(view);
+  showIndex();
   if (view.open) viewer.show(view.open, feed.items.find(({ id }) => id === view.open), view);
   else viewer.hide();
   document.title = view.text.trim() ? `${view.text.trim()} – ${texts.title}` : texts.title;
@@ -251,12 +258,16 @@ async function offerIndexes() {
   if (indexes.length < 2) return;
   const select = byId("index");
   select.replaceChildren(...indexes.map(({ name }) => el("option", { value: name }, name)));
-  select.value = view.index || indexes[0].name;
   select.hidden = false;
+  showIndex();
   select.addEventListener("change", () => {
-    selection.clear();
     go({ ...unfiltered(view), like: "", index: select.value === indexes[0].name ? "" : select.value });
   });
+}
+
+function showIndex() {
+  const select = byId("index");
+  select.value = view.index || select.options[0]?.value;
 }
 
 /** Puts a file into the album and opens it there. */
@@ -278,9 +289,10 @@ async function addToAlbum(file) {
 }
 
 /** What the caller may do here decides what is offered; when that is not known, less is. */
-async function offerUploads() {
+async function offerRights() {
   const session = await json("/session").catch(() => ({}));
   box.takesUploads = session.uploads && session.right === "write";
+  byId("sign-out").hidden = !session.signed_in;
 }
 
 function setUpDialogs() {
@@ -299,5 +311,5 @@ function setUpDialogs() {
 setUpDialogs();
 render();
 if (!asks(view) && !view.open && matchMedia("(pointer: fine)").matches) box.focus();
-offerUploads();
+offerRights();
 offerIndexes().catch((problem) => toast(problem.message));

@@ -25,6 +25,7 @@ export const texts = {
   theme: "Light, dark or as the system is",
   themes: { system: "Theme: as the system", light: "Theme: light", dark: "Theme: dark" },
   help: "Keyboard shortcuts",
+  signOut: "Sign out",
   index: "Index",
 
   // The line above the pictures
