@@ -118,10 +118,18 @@ def test_facets_count_what_filters_allow(client: Client) -> None:
 
 def test_candidates_come_before_reranked_results(client: Client) -> None:
     events = list(client.search_live("a cat on a couch, asked step by step", n=5, all=True))
-    assert [name for name, _ in events] == ["candidates", "results"]
-    assert events[0][1].looked_at == 0 and events[0][1][0].thumbnail()
+    names = [name for name, _ in events]
+    assert names == ["candidates", *["progress"] * (len(events) - 2), "results"] and len(events) > 2
+    pages = [page for _, page in events]
+    assert pages[0].looked_at == 0 and pages[0][0].thumbnail()
     again = client.search("a cat on a couch, asked step by step", n=5, all=True)
-    assert [row.id for row in events[1][1]] == [row.id for row in again]
+    assert [row.id for row in pages[-1]] == [row.id for row in again]
+    # What is told on the way is what the end says, in the order that was there.
+    before = pages[-2]
+    assert [row.id for row in before] == [row.id for row in pages[0]]
+    assert before.looked_at == pages[-1].looked_at
+    scores = {row.id: row.probability for row in client.search("a cat on a couch, asked step by step", n=50, all=True)}
+    assert [row.probability for row in before] == [scores[row.id] for row in before]
 
 
 def test_the_state_of_the_server_names_its_index(client: Client) -> None:

@@ -62,6 +62,43 @@ test("the order of the embedding is shown at once, and becomes the final one", (
     assert.ok(badges.length && badges.every((badge) => badge.endsWith("%")), badges.join());
   }));
 
+test("what a closer look says of a picture is shown as it comes, without moving it", () =>
+  visit(browser, server, "/", async (page) => {
+    await pictures(page);
+    // The stream is the page's own, held open between its events.
+    await page.evaluate(() => {
+      const { fetch } = globalThis;
+      const text = new TextEncoder();
+      globalThis.fetch = async (path, options) => {
+        if (options?.headers?.accept !== "text/event-stream") return fetch(path, options);
+        const body = new ReadableStream({ start: (controller) => (globalThis.stream = controller) });
+        return new Response(body, { headers: { "content-type": "text/event-stream" } });
+      };
+      globalThis.tell = (name, data) =>
+        globalThis.stream.enqueue(text.encode(`event: ${name}\ndata: ${JSON.stringify(data)}\n\n`));
+    });
+    const answer = page.waitForResponse((response) => response.url().endsWith("/v1/search"));
+    await page.locator("#text").fill("a dog");
+    const first = await (await answer).json();
+    await page.waitForFunction(() => globalThis.stream);
+    const badges = () => page.$$eval(".tile .badge", (badges) => badges.slice(0, 4).map((badge) => badge.textContent));
+    const names = () => page.$$eval(".tile .name", (names) => names.slice(0, 4).map((name) => name.textContent));
+    const order = await names();
+    assert.deepEqual(await badges(), ["…", "…", "…", "…"]);
+    const judged = [1, 2].map((place) => ({ id: first.results[place].id, probability: 0.1 * place }));
+    await page.evaluate((judged) => globalThis.tell("progress", { done: 2, total: 4, judged }), judged);
+    await page.locator("#line", { hasText: "Looking closer: 2 of 4" }).waitFor();
+    await page.locator(".tile .badge", { hasText: "20 %" }).waitFor();
+    assert.deepEqual(await badges(), ["…", "10 %", "20 %", "…"]);
+    assert.deepEqual(await names(), order);
+    const results = first.results.toReversed().map((result) => ({ ...result, probability: 0.9 }));
+    await page.evaluate((answer) => globalThis.tell("results", answer), { ...first, results });
+    await page.evaluate(() => globalThis.stream.close());
+    await page.waitForFunction(() => !document.querySelector("#grid.unsettled"));
+    assert.deepEqual(await badges(), ["90 %", "90 %", "90 %", "90 %"]);
+    assert.notDeepEqual(await names(), order);
+  }));
+
 /** Answers the words that are typed, and keeps back what comes after a closer look until `release` is called with it. */
 async function keepBack(page) {
   let first;

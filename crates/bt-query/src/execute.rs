@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::fuse::{Fused, Ranked, fuse};
 use crate::plan::{Plan, QueryVector, Retrieve, Situation, plan};
 use crate::query::{Query, Sort};
-use crate::rank::{Candidate, Group, order, page, score};
+use crate::rank::{Candidate, Group, order, page, reranked, score};
 use crate::rerank::{Progress, judge};
 use crate::retrieve::{Retrieved, Vectors, dot, embed, retrieve};
 use crate::scorer::Scorer;
@@ -304,7 +304,7 @@ fn cosine(a: Option<&Vec<f32>>, b: Option<&[f32]>, id: ContentHash) -> Result<Op
 }
 
 /// Looks at the best candidates; how many could be looked at, and how many were left out because they could
-/// hardly become answers.
+/// hardly become answers. `on` is told scores as they come.
 fn rerank(
     plan: &Plan,
     query: &Query,
@@ -344,9 +344,21 @@ fn rerank(
         .iter()
         .filter_map(|candidate| candidate.record.as_ref())
         .collect();
-    let judgements = judge(&texts, &records, scorer, on)?;
-    let mut looked_at = 0;
     let top = best.len();
+    let judgements = judge(&texts, &records, scorer, &mut |first, batch| {
+        let judged = best[first..].iter().zip(batch);
+        let judged = judged.filter_map(|(candidate, judgement)| {
+            let logits = judgement.as_ref().ok()?;
+            let said = reranked(candidate, logits, rerank.text, scorer.calibration());
+            Some((candidate.id, said.score))
+        });
+        on(Progress {
+            done: first + batch.len(),
+            total: top,
+            judged: judged.collect(),
+        });
+    })?;
+    let mut looked_at = 0;
     for (candidate, judgement) in best.iter_mut().zip(judgements) {
         match judgement {
             Ok(logits) => {

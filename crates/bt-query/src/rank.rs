@@ -58,9 +58,12 @@ pub(crate) fn score(
     let judges_text = plan.rerank.is_some_and(|rerank| rerank.text);
     let text = query.words().is_some();
     for candidate in candidates {
-        if let Some(logits) = candidate.logits.take() {
-            score_reranked(candidate, &logits, judges_text, calibration);
-            candidate.logits = Some(logits);
+        if let Some(logits) = &candidate.logits {
+            let said = reranked(candidate, logits, judges_text, calibration);
+            candidate.score = said.score;
+            candidate.why.itm_logit = said.itm_logit;
+            candidate.why.not = said.not;
+            candidate.why.rerank_score = Some(said.sorted_by);
         } else if let (true, Some(platt), Some(cosine)) =
             (text, calibration.embedding, candidate.with_text)
         {
@@ -84,45 +87,62 @@ pub(crate) fn score(
     Ok(())
 }
 
-fn score_reranked(
-    candidate: &mut Candidate,
+/// What the cross-modal layers make of a candidate.
+#[derive(Debug)]
+pub(crate) struct Reranked {
+    pub(crate) score: Score,
+    /// ITM logit difference with the query's words, if they are judged.
+    itm_logit: Option<f32>,
+    /// Probability of each thing that should not be seen.
+    not: Vec<f32>,
+    sorted_by: f64,
+}
+
+/// Scores a candidate by its ITM logit differences.
+pub(crate) fn reranked(
+    candidate: &Candidate,
     logits: &[f32],
     judges_text: bool,
     calibration: &Calibration,
-) {
+) -> Reranked {
     let (positive, negatives) = match logits.split_first() {
         Some((first, rest)) if judges_text => (Some(*first), rest),
         _ => (None, logits),
     };
-    candidate.why.itm_logit = positive;
     let cosines = candidate.with_negatives.iter().copied().map(Some);
-    let mut unseen = 0.0;
+    let (mut not, mut unseen) = (Vec::new(), 0.0);
     for (logit, cosine) in negatives.iter().zip(cosines.chain(std::iter::repeat(None))) {
         let raw = calibration.rank_score(*logit, cosine);
-        candidate.why.not.push(calibration.rerank.probability(raw));
+        not.push(calibration.rerank.probability(raw));
         unseen += ln_unseen(
             calibration.rerank.log_odds(raw).into(),
             calibration.threshold,
         );
     }
     let factor = unseen.exp() as f32;
-    if let Some(logit) = positive {
+    let (score, sorted_by) = if let Some(logit) = positive {
         let own = calibration.rank_score(logit, candidate.with_text);
         // With a picture in the query, what the picture adds decides the order as well.
         let raw = match candidate.with_text {
             Some(_) => calibration.rank_score(logit, candidate.why.cosine),
             None => own,
         };
-        candidate.score = Score::Match(calibration.rerank.probability(own) * factor);
-        candidate.why.rerank_score = Some(if negatives.is_empty() {
+        let sorted_by = if negatives.is_empty() {
             f64::from(raw)
         } else {
             ln_sigmoid(calibration.rerank.log_odds(raw).into()) + unseen
-        });
+        };
+        let probability = calibration.rerank.probability(own) * factor;
+        (Score::Match(probability), sorted_by)
     } else {
         let similarity = candidate.why.cosine.unwrap_or(0.0) * factor;
-        candidate.score = Score::Similarity(similarity);
-        candidate.why.rerank_score = Some(f64::from(similarity));
+        (Score::Similarity(similarity), f64::from(similarity))
+    };
+    Reranked {
+        score,
+        itm_logit: positive,
+        not,
+        sorted_by,
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::mpsc::sync_channel;
 use bt_store::{ContentHash, Record};
 use rayon::prelude::*;
 
+use crate::answer::Score;
 use crate::error::{Error, PictureError, Result};
 use crate::pictures;
 use crate::scorer::{Look, Scorer};
@@ -17,23 +18,26 @@ use crate::scorer::{Look, Scorer};
 const BATCH: usize = 10;
 
 /// How far the reranking is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Progress {
     /// Pictures looked at.
     pub done: usize,
     /// Pictures to look at.
     pub total: usize,
+    /// Those that were looked at since this was told before, with the scores that they will have.
+    pub judged: Vec<(ContentHash, Score)>,
 }
 
 /// What the model says about one candidate: an ITM logit difference for each text asked.
 pub(crate) type Judgement = Result<Vec<f32>, PictureError>;
 
-/// Matches each picture with each text. A picture that cannot be read gets the reason instead.
+/// Matches each picture with each text. A picture that cannot be read gets the reason instead. `on` is told
+/// what each batch has brought, and the place of its first picture.
 pub(crate) fn judge(
     texts: &[&str],
     records: &[&Record],
     scorer: &dyn Scorer,
-    on: &mut dyn FnMut(Progress),
+    on: &mut dyn FnMut(usize, &[Judgement]),
 ) -> Result<Vec<Judgement>> {
     let enough = Some(scorer.enough_pixels());
     let mut judgements = Vec::with_capacity(records.len());
@@ -62,11 +66,9 @@ pub(crate) fn judge(
             }
         });
         for batch in receiver {
+            let first = judgements.len();
             match_batch(texts, batch, scorer, &mut judgements)?;
-            on(Progress {
-                done: judgements.len(),
-                total: records.len(),
-            });
+            on(first, &judgements[first..]);
         }
         Ok(judgements)
     })
@@ -130,7 +132,7 @@ mod tests {
             &["red", "green"],
             &records,
             &Colours::default(),
-            &mut |_| {},
+            &mut |_, _| {},
         )
         .unwrap();
         let whole: Vec<Vec<f32>> = whole.into_iter().map(Result::unwrap).collect();
@@ -143,12 +145,12 @@ mod tests {
                 &["red", "green"],
                 &damaged,
                 &Colours::default(),
-                &mut |progress| {
-                    seen.push(progress.done);
+                &mut |first, batch| {
+                    seen.push((first, batch.len()));
                 },
             )
             .unwrap();
-            assert_eq!(seen, [10, 20, 23]);
+            assert_eq!(seen, [(0, 10), (10, 10), (20, 3)]);
             for (place, judgement) in judged.into_iter().enumerate() {
                 match judgement {
                     Ok(logits) => assert_eq!(logits, whole[place]),
@@ -170,7 +172,7 @@ mod tests {
             broken: true,
             ..Colours::default()
         };
-        let error = judge(&["red"], &records, &scorer, &mut |_| {}).unwrap_err();
+        let error = judge(&["red"], &records, &scorer, &mut |_, _| {}).unwrap_err();
         assert!(matches!(error, Error::NotANumber { .. }), "{error}");
     }
 }

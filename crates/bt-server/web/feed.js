@@ -22,7 +22,7 @@ export class Feed extends EventTarget {
   answer = null;
   /** What went wrong. */
   problem = null;
-  /** How far the server has looked closer. */
+  /** How far the server has looked closer; what it has seen so far has `judged` set. */
   progress = null;
 
   #next = null;
@@ -118,12 +118,17 @@ export class Feed extends EventTarget {
       if (event === "candidates") {
         if (this.phase === "waiting") this.#take(data, "candidates");
       } else if (event === "results") this.#take(data, "done");
-      else if (event === "progress") {
-        this.progress = data;
-        this.dispatchEvent(new Event("progress"));
-      }
+      else if (event === "progress") this.#judge(data);
     });
     if (this.phase !== "done") throw new Problem({ title: texts.offline, detail: texts.offlineHow, status: 0 });
+  }
+
+  /** What a closer look says of pictures; they stay where they are until all have been looked at. */
+  #judge(progress) {
+    this.progress = progress;
+    const scores = new Map(progress.judged.map(({ id, ...score }) => [id, score]));
+    this.items = this.items.map((item) => (scores.has(item.id) ? { ...item, ...scores.get(item.id), judged: true } : item));
+    this.dispatchEvent(new Event("progress"));
   }
 
   async #searchPage(cursor) {

@@ -54,6 +54,11 @@ export class Grid {
     this.#draw();
   }
 
+  /** Draws what has changed in its place. */
+  refresh() {
+    this.#later();
+  }
+
   /** Marks what is selected. */
   mark(ids) {
     this.#selected = ids;
@@ -260,7 +265,7 @@ export class Grid {
     const said = this.#feed.asked ? score(item) : null;
     tile.badge.hidden = !said;
     if (said) {
-      tile.badge.textContent = this.#feed.phase === "candidates" ? "…" : said.short;
+      tile.badge.textContent = this.#feed.phase === "candidates" && !item.judged ? "…" : said.short;
       tile.badge.classList.toggle("sure", said.value >= 0.5 && item.probability !== undefined);
     }
     tile.name.textContent = fileName(item);

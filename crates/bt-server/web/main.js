@@ -157,7 +157,11 @@ function startFeed(key) {
   }
   feed.addEventListener("change", feed.onchange);
   feed.addEventListener("problem", ({ detail }) => toast(detail.message));
-  feed.addEventListener("progress", () => feed === mine && status.progress(mine));
+  feed.addEventListener("progress", () => {
+    if (feed !== mine) return;
+    status.progress(mine);
+    grid.refresh();
+  });
   status.waiting(view, feed);
   feed.start();
 }

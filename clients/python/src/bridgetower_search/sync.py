@@ -16,7 +16,7 @@ from . import calls
 from .calls import Call, EmbedLike, Filter, ImageLike
 from .errors import Overloaded
 from .models import Facets, Image, Index, Listing, Picture, Ranked, Result, Results, Status, Uploaded, Word, parse
-from .transport import Events, check, image_of, json_of, settings, unreachable, wait_before
+from .transport import Events, check, image_of, json_of, judged, settings, unreachable, wait_before
 
 __all__ = ["Client", "FoundRow", "ListingPage", "PictureRow", "ResultsPage"]
 
@@ -177,16 +177,24 @@ class Client:
             page = page.next_page()
 
     def search_live(self, text: str | None = None, **options: Any) -> Iterator[tuple[str, ResultsPage]]:
-        """Yields ``("candidates", page)`` at once, found by embedding alone, then ``("results", page)``, reranked;
-        options as for ``search``."""
+        """Yields ``("candidates", page)`` at once, found by embedding alone, then, as the closer look goes on,
+        ``("progress", page)``, the same rows with the scores of the first ``page.looked_at`` candidates as they will
+        be, and last ``("results", page)``, reranked; options as for ``search``."""
         call = replace(calls.search(text, **options), accept="text/event-stream")
         events = Events()
+        candidates: dict[str, Any] = {"results": []}
         with closing(self._send(call, stream=True)) as response:
             try:
                 for line in response.iter_lines():
                     event = events.line(line)
-                    if event is not None:
-                        yield event[0], self._page(call, event[1])
+                    if event is None:
+                        continue
+                    name, document = event
+                    if name == "candidates":
+                        candidates = document
+                    elif name == "progress":
+                        document = candidates = judged(candidates, document)
+                    yield name, self._page(call, document)
             except httpx.TransportError as error:
                 raise unreachable(error, self._http.base_url) from error
 

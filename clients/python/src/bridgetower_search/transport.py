@@ -62,6 +62,13 @@ def wait_before(attempt: int, error: Problem) -> float:
     return min(max(asked, 0.0), LONGEST_WAIT)
 
 
+def judged(candidates: dict[str, Any], progress: dict[str, Any]) -> dict[str, Any]:
+    """The candidates' document with what ``progress`` says of some of them."""
+    scores = {one["id"]: one for one in progress["judged"]}
+    rows = [{**row, **scores.get(row["id"], {})} for row in candidates["results"]]
+    return {**candidates, "results": rows, "looked_at": progress["done"]}
+
+
 @dataclass
 class Events:
     """Parser of an event stream, a line at a time."""
@@ -70,7 +77,7 @@ class Events:
     data: list[str] = field(default_factory=list)
 
     def line(self, line: str) -> tuple[str, Any] | None:
-        """The results that end with this line, if some do; what the server reports as a problem is raised."""
+        """The event that ends with this line, if one does; what the server reports as a problem is raised."""
         if line:
             key, _, value = line.partition(":")
             value = value.removeprefix(" ")
@@ -84,4 +91,4 @@ class Events:
         if name == "problem":
             document = json.loads(data)
             raise problem_of(int(document.get("status", 500)), document)
-        return (name, json.loads(data)) if name in ("candidates", "results") else None
+        return (name, json.loads(data)) if name in ("candidates", "progress", "results") else None

@@ -59,6 +59,32 @@ fn the_best_match_comes_first_and_what_does_not_match_is_left_out() {
 }
 
 #[test]
+fn what_is_told_of_pictures_on_the_way_is_what_the_answer_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let album = album(folder.path());
+    for not in [vec![], vec!["green".to_owned()]] {
+        let query = Query {
+            not,
+            ..all("red things")
+        };
+        let mut told = Vec::new();
+        let answer = search(&query, &album, &Colours::default(), &mut |progress| {
+            assert_eq!((progress.done, progress.total), (6, 6));
+            told.extend(progress.judged);
+        });
+        let mut said: Vec<(ContentHash, Score)> = answer
+            .unwrap()
+            .results
+            .iter()
+            .map(|found| (found.record.id, found.score))
+            .collect();
+        told.sort_by_key(|(id, _)| id.0);
+        said.sort_by_key(|(id, _)| id.0);
+        assert_eq!(told, said);
+    }
+}
+
+#[test]
 fn nothing_here_shows_that_is_an_answer_with_the_best_score() {
     let folder = tempfile::tempdir().unwrap();
     let album = Memory::of_colours(folder.path(), &ALBUM[3..4]);

@@ -8,6 +8,7 @@ use axum::extract::{FromRequest, Multipart, Request, State};
 use axum::http::{HeaderMap, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use bt_query::render::json::ScoreFields;
 use bt_query::{Progress, Query};
 use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::mpsc;
@@ -21,7 +22,7 @@ use crate::guard;
 use crate::request::{
     self, ApiJson, ApiQuery, FilterParams, IndexParam, SearchParams, SearchRequest, Shown,
 };
-use crate::response::SearchResponse;
+use crate::response::{ScoreBody, SearchResponse};
 use crate::state::AppState;
 
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
@@ -34,7 +35,8 @@ const STEPS: usize = 64;
 /// Finds pictures by words
 ///
 /// With `Accept: text/event-stream` the answer comes in steps: `candidates` (by embedding alone, at once),
-/// `progress` (`done`, `total`), and `results`, the final answer; or `problem`.
+/// `progress` (`done` of `total` candidates were looked at; `judged`: the `id` and score of each that came to
+/// these since the last step), and `results`, the final answer; or `problem`.
 #[utoipa::path(
     get, path = "/v1/search", tag = "search", operation_id = "search_by_query",
     params(SearchParams, FilterParams, IndexParam),
@@ -67,8 +69,9 @@ struct SearchForm {
 /// Finds pictures by words, by a picture, or by both
 ///
 /// A picture comes by its id, in base64, or as the part `image` of a form. With `Accept: text/event-stream`
-/// the answer comes in steps: `candidates` (by embedding alone, at once), `progress` (`done`, `total`), and
-/// `results`, the final answer; or `problem`.
+/// the answer comes in steps: `candidates` (by embedding alone, at once), `progress` (`done` of `total`
+/// candidates were looked at; `judged`: the `id` and score of each that came to these since the last step),
+/// and `results`, the final answer; or `problem`.
 #[utoipa::path(
     post, path = "/v1/search", tag = "search", operation_id = "search",
     request_body(content(
@@ -203,10 +206,7 @@ async fn in_steps(engine: Arc<Engine>, query: Query, explain: bool) -> Result<Re
     );
     let step = move |step: Step| match step {
         Step::Candidates(searched) => event("candidates", &page(&searched)),
-        Step::Progress(Progress { done, total }) => event(
-            "progress",
-            &serde_json::json!({ "done": done, "total": total }),
-        ),
+        Step::Progress(progress) => event("progress", &ProgressBody::from(progress)),
         Step::End(Ok(searched)) => event("results", &page(&searched)),
         Step::End(Err(error)) => {
             let problem = guard::within_request(id.as_ref(), || error.problem());
@@ -229,6 +229,36 @@ async fn in_steps(engine: Arc<Engine>, query: Query, explain: bool) -> Result<Re
     Ok(Sse::new(events)
         .keep_alive(KeepAlive::default())
         .into_response())
+}
+
+/// How far the reranking is.
+#[derive(serde::Serialize)]
+struct ProgressBody {
+    done: usize,
+    total: usize,
+    judged: Vec<JudgedBody>,
+}
+
+/// What a candidate's score will be.
+#[derive(serde::Serialize)]
+struct JudgedBody {
+    id: String,
+    #[serde(flatten)]
+    score: ScoreBody,
+}
+
+impl From<Progress> for ProgressBody {
+    fn from(progress: Progress) -> Self {
+        let judged = progress.judged.into_iter().map(|(id, score)| JudgedBody {
+            id: id.to_string(),
+            score: ScoreFields::from(score).into(),
+        });
+        Self {
+            done: progress.done,
+            total: progress.total,
+            judged: judged.collect(),
+        }
+    }
 }
 
 type Searching = Pin<Box<dyn Future<Output = Result<Searched, ApiError>> + Send>>;
