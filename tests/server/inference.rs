@@ -5,7 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::harness::TestEnv;
-use crate::harness::server::Server;
+use crate::harness::server::{Ask, Server};
+use crate::upload::bomb;
 use crate::{drawn, samples};
 
 fn vectors(value: &Value) -> Vec<Vec<f32>> {
@@ -84,8 +85,30 @@ fn what_cannot_be_embedded_is_refused() {
     let refused = embed(json!({"inputs": long})).problem(413, "too-large");
     assert!(refused["hint"].as_str().unwrap().contains("truncate"));
     embed(json!({"inputs": long, "truncate": true})).expect(200);
-    let raw = crate::harness::server::Ask::new("POST", "/v1/embed").body("text/plain", "a");
+    let raw = Ask::new("POST", "/v1/embed").body("text/plain", "a");
     server.send(&raw).problem(415, "unsupported-media-type");
+}
+
+#[test]
+fn a_picture_that_is_asked_with_has_the_bounds_of_one_that_is_uploaded() {
+    let (_env, server) = drawn(1, &["--max-pixels", "1"]);
+    for bytes in [bomb(60_000, 60_000), bomb(1001, 1000)] {
+        let image = json!({"base64": STANDARD.encode(&bytes)});
+        for (path, body) in [
+            ("/v1/search", json!({"image": image})),
+            (
+                "/v1/embed",
+                json!({"inputs": ["a", {"image": image["base64"]}]}),
+            ),
+            ("/v1/rerank", json!({"query": "a", "images": [image]})),
+            ("/v1/rerank", json!({"query_image": image, "texts": ["a"]})),
+            ("/v1/features", json!({"text": "a", "image": image})),
+        ] {
+            server.post(path, &body).problem(413, "too-large");
+        }
+        let form = Ask::new("POST", "/v1/search").form(&[("image", Some("a.png"), &bytes)]);
+        server.send(&form).problem(413, "too-large");
+    }
 }
 
 #[test]

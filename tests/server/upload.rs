@@ -137,7 +137,7 @@ fn only_what_lies_in_the_album_is_deleted() {
 }
 
 /// A PNG file that says it is this large, and holds nothing.
-fn bomb(width: u32, height: u32) -> Vec<u8> {
+pub(crate) fn bomb(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = png(1);
     bytes[16..20].copy_from_slice(&width.to_be_bytes());
     bytes[20..24].copy_from_slice(&height.to_be_bytes());

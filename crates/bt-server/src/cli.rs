@@ -111,7 +111,7 @@ pub(crate) struct Cli {
     #[arg(hide_short_help = true)]
     max_upload: u64,
 
-    /// Most megapixels of an uploaded picture
+    /// Most megapixels of a picture that is uploaded, searched with, or given to the model
     #[arg(
         long,
         value_name = "MP",

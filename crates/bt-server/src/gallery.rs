@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use crate::album::Album;
 use crate::catalogue::Catalogues;
+use crate::decoder::Decoder;
 use crate::error::ApiError;
 use crate::original::Originals;
 use crate::state::{Named, Options};
@@ -19,6 +20,8 @@ use crate::thumbnails::{HeatMaps, Thumbnails};
 pub(crate) struct Gallery {
     /// Files.
     pub(crate) originals: Arc<Originals>,
+    /// From bytes to pixels.
+    pub(crate) decoder: Arc<Decoder>,
     /// Small copies.
     pub(crate) thumbnails: Arc<Thumbnails>,
     /// Overlays of words.
@@ -54,9 +57,14 @@ impl Gallery {
             }
             albums.insert(name.clone(), Arc::new(album));
         }
+        let decoder = Arc::new(Decoder::new(options.limits.upload_pixels));
         Ok(Self {
             originals: Arc::default(),
-            thumbnails: Arc::new(Thumbnails::new(options.limits.thumbnail_bytes)),
+            thumbnails: Arc::new(Thumbnails::new(
+                options.limits.thumbnail_bytes,
+                Arc::clone(&decoder),
+            )),
+            decoder,
             heat_maps: Arc::default(),
             catalogues: Catalogues::default(),
             albums,

@@ -8,6 +8,7 @@ mod album;
 mod app;
 mod auth;
 mod catalogue;
+mod decoder;
 mod described;
 mod engine;
 mod error;

@@ -2,7 +2,6 @@
 //! way to be wrong is a problem document that names the field.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -10,7 +9,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use bt_query::{DEFAULT_LOOK_AT, Example, Given, Query, Sort, parse};
+use bt_query::{DEFAULT_LOOK_AT, Query, Sort, parse};
 use bt_store::{ContentHash, Filter};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -34,8 +33,6 @@ pub(crate) const MOST_NOT: usize = 8;
 pub(crate) const MOST_INPUTS: usize = 256;
 /// Longest text, in characters; models read much less.
 pub(crate) const LONGEST_TEXT: usize = 8_192;
-/// More than any model here reads of a picture's shorter edge.
-const ENOUGH_PIXELS: u32 = 1024;
 
 /// A JSON body.
 pub(crate) struct ApiJson<T>(pub(crate) T);
@@ -198,27 +195,6 @@ pub(crate) fn from_base64(text: &str) -> Result<Vec<u8>, ApiError> {
     STANDARD
         .decode(body.trim())
         .map_err(|error| ApiError::bad_request(format!("an image is no base64: {error}")))
-}
-
-impl Shown {
-    /// The example of a query; bytes are decoded, which blocks.
-    pub(crate) fn example(self) -> Result<Example, ApiError> {
-        Ok(match self {
-            Self::Indexed(id) => Example::Indexed(id),
-            Self::Bytes(bytes) => Example::Given(Given(Arc::new(decoded(&bytes)?))),
-        })
-    }
-}
-
-/// A picture that a request brings, upright, at least as large as any model reads. Blocks.
-pub(crate) fn decoded(bytes: &[u8]) -> Result<image::RgbImage, ApiError> {
-    let limits = bt_picture::Limits {
-        max_pixels: 200_000_000,
-        max_bytes: 1 << 30,
-    };
-    bt_picture::decode(bytes, &limits, Some(ENOUGH_PIXELS))
-        .map(|picture| picture.rgb)
-        .map_err(|error| ApiError::not_a_picture(error.to_string()))
 }
 
 impl SearchRequest {

@@ -1,30 +1,25 @@
 //! Small copies of pictures, and overlays that show where words were found: made when first asked for, kept
 //! within a bound of memory.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::http::StatusCode;
-use bt_picture::{Error, Limits, Picture};
 use bt_query::Scorer;
 use bt_store::{ContentHash, Record};
 use image::RgbImage;
 use image::codecs::jpeg::JpegEncoder;
 use moka::sync::Cache;
 
+use crate::decoder::Decoder;
 use crate::error::ApiError;
 use crate::original::Originals;
-use crate::request::too_large;
 
 /// Longer edges of thumbnails; what is asked is rounded up to one of them.
 pub(crate) const EDGES: [u32; 4] = [160, 320, 640, 1024];
 /// Longer edge of an overlay.
 const OVERLAY_EDGE: u32 = 640;
 const JPEG_QUALITY: u8 = 82;
-/// What decoding a picture of ordinary size takes.
-const ORDINARY: u64 = 160 << 20;
-/// A picture that was indexed has no more.
-const MOST_PIXELS: u64 = 400_000_000;
 /// Memory for overlays.
 const HEAT_BYTES: u64 = 32 << 20;
 /// What an entry costs beside its bytes.
@@ -34,19 +29,18 @@ const ENTRY: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Thumbnails {
     kept: Cache<(ContentHash, u32), Bytes>,
-    /// Pictures that take much memory are decoded one at a time.
-    large: Mutex<()>,
+    decoder: Arc<Decoder>,
 }
 
 impl Thumbnails {
     /// Keeps at most so many bytes.
-    pub(crate) fn new(most: u64) -> Self {
+    pub(crate) fn new(most: u64, decoder: Arc<Decoder>) -> Self {
         Self {
             kept: Cache::builder()
                 .max_capacity(most)
                 .weigher(|_, jpeg: &Bytes| weight(jpeg.len()))
                 .build(),
-            large: Mutex::new(()),
+            decoder,
         }
     }
 
@@ -61,39 +55,11 @@ impl Thumbnails {
             return Ok(jpeg);
         }
         let make = || {
-            let picture = self.decode(&originals.read(record)?, edge, MOST_PIXELS)?;
+            let picture = self.decoder.indexed(&originals.read(record)?, edge)?;
             jpeg(&bt_picture::thumbnail(&picture.rgb, edge))
         };
         let entry = self.kept.try_get_with((record.id, edge), make);
         entry.map_err(Arc::unwrap_or_clone)
-    }
-
-    /// A picture of which `edge` pixels are enough. What needs more memory than the ordinary waits until
-    /// it is alone with that.
-    pub(crate) fn decode(
-        &self,
-        bytes: &[u8],
-        edge: u32,
-        max_pixels: u64,
-    ) -> Result<Picture, ApiError> {
-        let within = |max_bytes| {
-            let limits = Limits {
-                max_pixels,
-                max_bytes,
-            };
-            bt_picture::decode(bytes, &limits, Some(edge))
-        };
-        match within(ORDINARY) {
-            Err(Error::TooLarge(_)) => {
-                let _alone = self.large.lock().unwrap_or_else(PoisonError::into_inner);
-                within(Limits::default().max_bytes)
-            }
-            outcome => outcome,
-        }
-        .map_err(|cause| match cause {
-            Error::TooLarge(_) => too_large(cause.to_string()),
-            cause => ApiError::not_a_picture(cause.to_string()),
-        })
     }
 }
 
@@ -137,11 +103,11 @@ impl HeatMaps {
         text: &str,
         record: &Record,
         scorer: &dyn Scorer,
-        (originals, thumbnails): (&Originals, &Thumbnails),
+        (originals, decoder): (&Originals, &Decoder),
     ) -> Result<Overlays, ApiError> {
         let make = || {
             let edge = OVERLAY_EDGE.max(scorer.enough_pixels());
-            let picture = thumbnails.decode(&originals.read(record)?, edge, MOST_PIXELS)?;
+            let picture = decoder.indexed(&originals.read(record)?, edge)?;
             let overlays = bt_query::overlays(text, &picture.rgb, OVERLAY_EDGE, scorer)?;
             let drawn = overlays
                 .into_iter()
@@ -181,21 +147,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_picture_that_takes_much_memory_is_decoded_nevertheless() {
-        // 9000 x 9000 take 243 MB, which is more than the ordinary.
-        let picture = RgbImage::from_fn(9000, 9000, |x, _| image::Rgb([(x % 251) as u8; 3]));
-        let mut png = std::io::Cursor::new(Vec::new());
-        picture.write_to(&mut png, image::ImageFormat::Png).unwrap();
-        let thumbnails = Thumbnails::new(1 << 20);
-        let decoded = thumbnails
-            .decode(&png.into_inner(), 160, MOST_PIXELS)
-            .unwrap();
-        assert_eq!((decoded.width, decoded.height), (9000, 9000));
-    }
-
-    #[test]
     fn what_is_kept_has_a_bound() {
-        let thumbnails = Thumbnails::new(10 * 1024);
+        let thumbnails = Thumbnails::new(10 * 1024, Arc::new(Decoder::new(1)));
         for n in 0..100u8 {
             let bytes = Bytes::from(vec![n; 1024 - ENTRY]);
             thumbnails.kept.insert((ContentHash([n; 32]), 160), bytes);

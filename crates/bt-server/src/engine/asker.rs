@@ -21,6 +21,11 @@ impl Asker {
     pub(crate) fn new(model: Arc<Model>, ticket: Ticket) -> Self {
         Self { model, ticket }
     }
+
+    /// Who asks, and until when.
+    pub(crate) fn ticket(&self) -> &Ticket {
+        &self.ticket
+    }
 }
 
 impl Scorer for Asker {

@@ -14,16 +14,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use axum::http::StatusCode;
-use bt_query::{Answer, Progress, Query, Scorer};
+use bt_query::{Answer, Error, Progress, Query, Scorer};
 use bt_store::{Collection, Header};
 use tokio::sync::mpsc;
 
 pub(crate) use admission::Admission;
+pub(crate) use asker::Asker;
 pub(crate) use model::{FAILED, Model, Models};
 pub(crate) use snapshot::Snapshot;
 
 use crate::error::ApiError;
-use asker::Asker;
 use results::Results;
 use snapshot::Current;
 
@@ -67,7 +67,7 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
-    fn until(deadline: Instant) -> (Self, Leaves) {
+    pub(crate) fn until(deadline: Instant) -> (Self, Leaves) {
         let left = Arc::new(AtomicBool::new(false));
         let ticket = Self {
             deadline,
@@ -86,10 +86,18 @@ impl Ticket {
             None
         }
     }
+
+    /// Whether somebody still waits.
+    ///
+    /// # Errors
+    /// The client has left, or the time is up.
+    pub(crate) fn check(&self) -> bt_query::Result<()> {
+        self.over().map_or(Ok(()), |why| Err(Error::Stopped(why)))
+    }
 }
 
 /// Held by the future of a request: a client that leaves drops it.
-struct Leaves(Arc<AtomicBool>);
+pub(crate) struct Leaves(Arc<AtomicBool>);
 
 impl Drop for Leaves {
     fn drop(&mut self) {
@@ -188,17 +196,17 @@ impl Engine {
             return Ok(searched);
         }
         let searched = self
-            .run_until(deadline, move |snapshot, scorer| {
+            .run_until(deadline, move |snapshot, asker| {
                 if let (Some(on), true) = (&on, query.rerank > 0) {
                     let first = Query {
                         rerank: 0,
                         ..query.clone()
                     };
-                    let first = ask(&first, snapshot, scorer, &mut |_| {})?;
+                    let first = ask(&first, snapshot, asker, &mut |_| {})?;
                     // The client has left: the next call of the scorer ends the work.
                     let _ = on.try_send(Step::Candidates(first));
                 }
-                ask(&query, snapshot, scorer, &mut |progress| {
+                ask(&query, snapshot, asker, &mut |progress| {
                     if let Some(on) = &on {
                         // Who does not keep up misses a step, not the result.
                         let _ = on.try_send(Step::Progress(progress));
@@ -218,7 +226,7 @@ impl Engine {
     /// 429 when too much is asked at once, 504 when the time is over, and those of the work.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Snapshot, &dyn Scorer) -> Result<T, ApiError> + Send + 'static,
+        work: impl FnOnce(&Snapshot, &Asker) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         self.run_until(self.admission.deadline(), work).await
     }
@@ -227,7 +235,7 @@ impl Engine {
     pub(crate) async fn run_until<T: Send + 'static>(
         &self,
         deadline: Instant,
-        work: impl FnOnce(&Snapshot, &dyn Scorer) -> Result<T, ApiError> + Send + 'static,
+        work: impl FnOnce(&Snapshot, &Asker) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let entered = self.admission.enter(deadline).await?;
         let (ticket, leaves) = Ticket::until(deadline);

@@ -11,7 +11,7 @@ pub struct Limits {
     pub body_bytes: u64,
     /// Most bytes of an uploaded picture.
     pub upload_bytes: u64,
-    /// Most pixels of an uploaded picture.
+    /// Most pixels of a picture that a request brings, to keep it or to ask with it.
     pub upload_pixels: u64,
     /// Most bytes of all bodies that are being read at one time.
     pub bodies_bytes: u64,

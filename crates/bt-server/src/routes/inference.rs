@@ -16,7 +16,8 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::engine::{Model, Snapshot, Ticket};
+use crate::decoder::Decoder;
+use crate::engine::{Asker, Model, Snapshot, Ticket};
 use crate::error::ApiError;
 use crate::request::{self, ApiJson, ApiQuery, ImageBody, IndexParam, MOST_INPUTS, Shown};
 use crate::state::AppState;
@@ -102,8 +103,9 @@ async fn embed(
         })
         .collect::<Result<_, _>>()?;
     let engine = state.engine(index.as_deref())?;
+    let decoder = Arc::clone(&state.gallery.decoder);
     let vectors = engine
-        .ask_model(move |model, ticket| vectors(model, ticket, &inputs, request.truncate))
+        .ask_model(move |model, ticket| vectors(model, ticket, &decoder, &inputs, request.truncate))
         .await?;
     Ok(Json(vectors))
 }
@@ -115,6 +117,7 @@ fn bounded(inputs: usize) -> Result<(), ApiError> {
 fn vectors(
     model: &Model,
     ticket: &Ticket,
+    decoder: &Decoder,
     inputs: &[Ready],
     truncate: bool,
 ) -> Result<Vec<Vec<f32>>, ApiError> {
@@ -125,7 +128,7 @@ fn vectors(
             Ready::Bytes(bytes) => Some(bytes),
             Ready::Text(_) => None,
         })
-        .map(|bytes| Ok(embedder.prepare(&request::decoded(bytes)?)))
+        .map(|bytes| Ok(embedder.prepare(&decoder.given(bytes, ticket)?)))
         .collect::<Result<_, ApiError>>()?;
     let texts: Vec<&str> = inputs
         .iter()
@@ -380,8 +383,9 @@ async fn rerank(
         .map(ImageBody::shown)
         .collect::<Result<_, _>>()?;
     let engine = state.engine(index.as_deref())?;
+    let decoder = Arc::clone(&state.gallery.decoder);
     let ranked = engine
-        .run(move |snapshot, scorer| ranked(&texts, &shown, raw, snapshot, scorer))
+        .run(move |snapshot, asker| ranked(&texts, &shown, raw, snapshot, asker, &decoder))
         .await?;
     Ok(Json(ranked))
 }
@@ -391,7 +395,8 @@ fn ranked(
     shown: &[Shown],
     raw: bool,
     snapshot: &Snapshot,
-    scorer: &dyn Scorer,
+    scorer: &Asker,
+    decoder: &Decoder,
 ) -> Result<Vec<Ranked>, ApiError> {
     let can = scorer.abilities();
     if !can.itm {
@@ -404,7 +409,7 @@ fn ranked(
     }
     let pictures: Vec<(Look, Option<Vec<f32>>)> = shown
         .iter()
-        .map(|shown| looked_at(shown, can.itc, snapshot, scorer))
+        .map(|shown| looked_at(shown, can.itc, snapshot, scorer, decoder))
         .collect::<Result<_, ApiError>>()?;
     let vectors: Vec<Option<Vec<f32>>> = texts
         .iter()
@@ -448,11 +453,12 @@ fn looked_at(
     shown: &Shown,
     embeds: bool,
     snapshot: &Snapshot,
-    scorer: &dyn Scorer,
+    scorer: &Asker,
+    decoder: &Decoder,
 ) -> Result<(Look, Option<Vec<f32>>), ApiError> {
     match shown {
         Shown::Bytes(bytes) => {
-            let rgb = request::decoded(bytes)?;
+            let rgb = decoder.given(bytes, scorer.ticket())?;
             let look = Look::Fresh {
                 id: bt_store::ContentHash::of(bytes),
                 pixels: Arc::new(scorer.prepare(&rgb)),
@@ -517,10 +523,11 @@ async fn features(
 ) -> Result<Json<bt_model::Features>, ApiError> {
     let shown = request.image.shown()?;
     let engine = Arc::clone(state.engine(index.as_deref())?);
+    let decoder = Arc::clone(&state.gallery.decoder);
     let rgb = engine
-        .run(move |snapshot, scorer| match shown {
-            Shown::Bytes(bytes) => request::decoded(&bytes),
-            Shown::Indexed(id) => indexed(id, snapshot, scorer),
+        .run(move |snapshot, asker| match shown {
+            Shown::Bytes(bytes) => decoder.given(&bytes, asker.ticket()),
+            Shown::Indexed(id) => indexed(id, snapshot, asker),
         })
         .await?;
     let features = engine

@@ -367,11 +367,9 @@ async fn overlays(
         return Ok(kept);
     }
     let originals = Arc::clone(&state.gallery.originals);
-    let thumbnails = Arc::clone(&state.gallery.thumbnails);
+    let decoder = Arc::clone(&state.gallery.decoder);
     engine
-        .run(move |_, scorer| {
-            heat_maps.get(&index, &text, &record, scorer, (&originals, &thumbnails))
-        })
+        .run(move |_, asker| heat_maps.get(&index, &text, &record, asker, (&originals, &decoder)))
         .await
 }
 

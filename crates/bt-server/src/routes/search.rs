@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use bt_query::render::json::ScoreFields;
-use bt_query::{Progress, Query};
+use bt_query::{Example, Given, Progress, Query};
 use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
@@ -162,8 +162,12 @@ async fn search(
     };
     match shown {
         None => {}
-        Some(Shown::Indexed(id)) => query.picture = Some(bt_query::Example::Indexed(id)),
-        Some(shown) => query.picture = Some(engine.run(move |_, _| shown.example()).await?),
+        Some(Shown::Indexed(id)) => query.picture = Some(Example::Indexed(id)),
+        Some(Shown::Bytes(bytes)) => {
+            let decoder = Arc::clone(&state.gallery.decoder);
+            let rgb = engine.run(move |_, asker| decoder.given(&bytes, asker.ticket()));
+            query.picture = Some(Example::Given(Given(Arc::new(rgb.await?))));
+        }
     }
     if state.options.log_queries {
         tracing::info!(text = query.text, not = ?query.not, "query");

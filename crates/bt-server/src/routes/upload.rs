@@ -187,12 +187,9 @@ async fn put(
     image: Vec<u8>,
     caption: Option<String>,
 ) -> Result<Uploaded, ApiError> {
-    let (thumbnails, pixels) = (
-        Arc::clone(&state.gallery.thumbnails),
-        state.options.limits.upload_pixels,
-    );
+    let decoder = Arc::clone(&state.gallery.decoder);
     let check = move || {
-        let format = thumbnails.decode(&image, 1, pixels)?.format;
+        let format = decoder.uploaded(&image)?;
         Ok((ContentHash::of(&image), format, image))
     };
     let (id, format, image) = state.gallery.work.run(check).await?;
