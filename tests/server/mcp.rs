@@ -110,7 +110,7 @@ fn a_program_started_by_an_assistant_answers_on_its_output_and_ends_with_its_inp
     env.bt_index(&["album", "--quiet"]).expect(0);
     let mut child = env
         .command(BT_SERVER)
-        .arg("mcp")
+        .args(["mcp", "--album", "uploads"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -151,4 +151,6 @@ fn a_program_started_by_an_assistant_answers_on_its_output_and_ends_with_its_inp
     assert!(rows.iter().all(|row| row["id"] != id));
     drop(input);
     assert_eq!(child.wait().unwrap().code(), Some(0));
+    // What a server beside it receives is left alone.
+    assert!(!env.path("uploads").exists());
 }

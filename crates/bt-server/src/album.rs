@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bt_picture::Format;
 use bt_store::{ContentHash, Record};
@@ -14,6 +15,8 @@ use tokio::sync::{Mutex, Semaphore};
 const AT_ONCE: usize = 4;
 /// What is written aside, before it has its name. Its dot keeps the indexer out.
 const ASIDE: &str = ".incoming";
+/// What is younger may be an upload that another process is receiving.
+const LEFT_AFTER: Duration = Duration::from_secs(3600);
 /// Most characters of a caption: bt-index reads no more of one.
 pub(crate) const LONGEST_CAPTION: usize = 4000;
 
@@ -35,8 +38,20 @@ impl Album {
         let root = fs_err::canonicalize(folder)?;
         let aside = root.join(ASIDE);
         fs_err::create_dir_all(&aside)?;
+        let now = SystemTime::now();
         for entry in fs_err::read_dir(&aside)? {
-            fs_err::remove_file(entry?.path())?;
+            let path = entry?.path();
+            match fs_err::metadata(&path).and_then(|file| file.modified()) {
+                Ok(written)
+                    if now
+                        .duration_since(written)
+                        .is_ok_and(|age| age > LEFT_AFTER) =>
+                {
+                    remove(&path)?;
+                }
+                // Young, or another process has finished with it in the meantime.
+                _ => {}
+            }
         }
         Ok(Self {
             root,
@@ -50,15 +65,15 @@ impl Album {
         &self.root
     }
 
-    /// Puts a picture and its caption in, durably. What is there already stays; a caption replaces an older
-    /// one. Blocks.
+    /// Puts a picture and its caption in, durably, and tells what changed. What is there already stays; a caption
+    /// replaces an older one. Blocks.
     pub(crate) fn put(
         &self,
         bytes: &[u8],
         id: ContentHash,
         format: Format,
         caption: Option<&str>,
-    ) -> io::Result<PathBuf> {
+    ) -> io::Result<Put> {
         let name = id.to_string();
         let shard = self.root.join(&name[..2]);
         fs_err::create_dir_all(&shard)?;
@@ -67,14 +82,37 @@ impl Album {
             return Err(io::Error::other(what));
         }
         let path = shard.join(format!("{name}.{}", ending(format)));
+        let mut put = Put {
+            is_new: false,
+            caption: None,
+            path,
+        };
         // The caption first, so that the picture is never seen without it.
         if let Some(caption) = caption.and_then(one_paragraph) {
-            self.write(&shard.join(format!("{name}.txt")), caption.as_bytes())?;
+            let beside = put.path.with_extension("txt");
+            let before = fs_err::read(&beside).ok();
+            self.write(&beside, caption.as_bytes())?;
+            put.caption = Some(before);
         }
-        if !holds(&path, id) {
-            self.write(&path, bytes)?;
+        if !holds(&put.path, id) {
+            self.write(&put.path, bytes)?;
+            put.is_new = true;
         }
-        Ok(path)
+        Ok(put)
+    }
+
+    /// Makes the album what it was before. Blocks.
+    pub(crate) fn undo(&self, put: Put) -> io::Result<()> {
+        let beside = put.path.with_extension("txt");
+        match put.caption {
+            None => {}
+            Some(None) => remove(&beside)?,
+            Some(Some(before)) => self.write(&beside, &before)?,
+        }
+        if put.is_new {
+            remove(&put.path)?;
+        }
+        sync_folder(put.path.parent().unwrap_or(&self.root))
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -126,6 +164,17 @@ impl Album {
         }
         sync_folder(folder)
     }
+}
+
+/// What an upload changed in the album.
+#[derive(Debug)]
+pub(crate) struct Put {
+    /// Where the picture lies.
+    pub(crate) path: PathBuf,
+    /// Whether it did not lie there before.
+    is_new: bool,
+    /// If a caption was written: what it was before.
+    caption: Option<Option<Vec<u8>>>,
 }
 
 /// A file without a name of its own yet, readable as the operator's other files are.
@@ -204,7 +253,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let album = Album::open(&folder.path().join("new/album")).unwrap();
         let id = ContentHash::of(GIF);
-        let put = |caption| album.put(GIF, id, Format::Gif, caption).unwrap();
+        let put = |caption| album.put(GIF, id, Format::Gif, caption).unwrap().path;
         let path = put(None);
         assert_eq!(fs_err::read(&path).unwrap(), GIF);
         assert_eq!(put(Some(" a dot\n\nof\u{0} light ")), path);
@@ -225,13 +274,43 @@ mod tests {
     }
 
     #[test]
-    fn what_was_cut_off_is_cleared_away_at_the_next_start() {
+    fn an_upload_that_is_undone_leaves_what_was_there_before() {
         let folder = tempfile::tempdir().unwrap();
         let album = Album::open(folder.path()).unwrap();
-        let left = album.root().join(ASIDE).join("half");
-        fs_err::write(&left, "half a picture").unwrap();
+        let id = ContentHash::of(GIF);
+        let put = |caption| album.put(GIF, id, Format::Gif, caption).unwrap();
+        let first = put(Some("a dot"));
+        let (picture, caption) = (first.path.clone(), first.path.with_extension("txt"));
+        album.undo(first).unwrap();
+        assert!(!picture.exists() && !caption.exists());
+
+        put(None);
+        album.undo(put(None)).unwrap();
+        assert_eq!(fs_err::read(&picture).unwrap(), GIF);
+        album.undo(put(Some("a dot"))).unwrap();
+        assert!(picture.exists() && !caption.exists());
+        put(Some("a dot"));
+        album.undo(put(Some("a blot"))).unwrap();
+        assert_eq!(fs_err::read(&picture).unwrap(), GIF);
+        assert_eq!(fs_err::read_to_string(&caption).unwrap(), "a dot\n");
+    }
+
+    #[test]
+    fn what_was_cut_off_is_cleared_away_later_and_what_others_receive_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let album = Album::open(folder.path()).unwrap();
+        let (left, coming) = (
+            album.root().join(ASIDE).join("left"),
+            album.root().join(ASIDE).join("coming"),
+        );
+        for path in [&left, &coming] {
+            fs_err::write(path, "half a picture").unwrap();
+        }
+        let file = fs_err::File::options().write(true).open(&left).unwrap();
+        let long_ago = SystemTime::now() - LEFT_AFTER - Duration::from_secs(1);
+        file.into_file().set_modified(long_ago).unwrap();
         Album::open(folder.path()).unwrap();
-        assert!(!left.exists());
+        assert!(!left.exists() && coming.exists());
     }
 
     #[cfg(unix)]

@@ -98,6 +98,11 @@ pub async fn serve(options: Options, on_start: impl FnOnce(SocketAddr)) -> Resul
 /// # Errors
 /// An index or model that cannot be used; a first message that is none of the protocol.
 pub async fn assist(options: Options) -> Result<(), Error> {
+    let options = Options {
+        // Nothing is uploaded here, and a server may be receiving something into the same folder.
+        albums: Vec::new(),
+        ..options
+    };
     let state = open(options).await?;
     let mut background = following(&state);
     mcp::stdio(state).await?;

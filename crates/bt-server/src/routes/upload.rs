@@ -206,24 +206,24 @@ async fn put(
                 .filter(|record| caption.is_none() && album.places(record).is_empty())
                 .and_then(|record| originals.open(record).ok());
             if let Some(original) = elsewhere {
-                return Ok((original.path, true, false));
+                return Ok((original.path, true, None));
             }
-            let path = album
+            let put = album
                 .put(&image, id, format, caption.as_deref())
                 .map_err(ApiError::internal)?;
-            Ok((path, known.is_some(), true))
+            Ok((put.path.clone(), known.is_some(), Some(put)))
         }
     };
-    let (path, known, is_put) = state.gallery.work.run(store).await?;
-    if is_put {
+    let (path, known, put) = state.gallery.work.run(store).await?;
+    if let Some(put) = put {
         let at = path.clone();
         let is_there = move |record: Option<&Record>| {
             record.is_some_and(|record| record.locations.iter().any(|place| place.path == at))
         };
         let indexed = index(state, album, engine, vec![path.clone()], Vec::new()).await?;
         if let Indexed::Failed(reason) = indexed {
-            let (album, path) = (Arc::clone(album), path);
-            let undo = move || album.remove(&path, id).map_err(ApiError::internal);
+            let album = Arc::clone(album);
+            let undo = move || album.undo(put).map_err(ApiError::internal);
             state.gallery.work.run(undo).await?;
             return Err(ApiError::not_a_picture(reason));
         }
