@@ -213,6 +213,34 @@ fn what_keeps_the_server_from_starting_is_told_with_what_to_do() {
 }
 
 #[test]
+fn what_is_wrong_with_tokens_certificates_and_albums_is_told_before_a_model_is_loaded() {
+    let env = TestEnv::new();
+    env.draw_album("album", 1);
+    env.bt_index(&["album", "--quiet"]).expect(0);
+    for (name, content) in [
+        ("short", "read abc"),
+        ("cert.pem", "none"),
+        ("key.pem", "none"),
+    ] {
+        env.write(name, content);
+    }
+    let certificate = ["--tls-cert", "cert.pem", "--tls-key", "key.pem"];
+    for (bind, arguments, named) in [
+        ("127.0.0.1:0", &["--token-file", "short"][..], "line 1"),
+        ("0.0.0.0:0", &[], "--no-auth"),
+        ("127.0.0.1:0", &certificate, "cert.pem"),
+        ("127.0.0.1:0", &["--album", "album/00001.png"], "00001.png"),
+    ] {
+        let arguments = [&["--bind", bind], arguments].concat();
+        let ended = env.run(BT_SERVER, &arguments).expect(2);
+        assert!(ended.stderr.contains(named), "{ended}");
+        for too_early in ["loading", "serving"] {
+            assert!(!ended.stderr.contains(too_early), "{ended}");
+        }
+    }
+}
+
+#[test]
 fn what_is_asked_every_few_seconds_has_no_line_in_the_log_unless_it_fails() {
     let (_env, server) = drawn(1, &[]);
     for path in ["/healthz", "/readyz", "/metrics", "/v1/status"] {

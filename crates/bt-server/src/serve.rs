@@ -11,7 +11,9 @@ use bt_model::Exec;
 use bt_store::{Header, Reader};
 use tokio::task::JoinSet;
 
+use crate::auth::Keys;
 use crate::engine::{Admission, Engine, Model, Models};
+use crate::gallery::Gallery;
 use crate::state::{AppState, Named, Options};
 use crate::{app, auth, mcp, metrics, tls};
 
@@ -68,6 +70,10 @@ impl Error {
 pub async fn serve(options: Options, on_start: impl FnOnce(SocketAddr)) -> Result<(), Error> {
     metrics::install();
     let mut signals = Signals::listen()?;
+    let tls = match &options.tls {
+        Some(files) => Some(tls::config(files).await?),
+        None => None,
+    };
     let address = options.bind;
     let bind = |source| Error::Bind { address, source };
     let listener = TcpListener::bind(address).map_err(bind)?;
@@ -87,7 +93,14 @@ pub async fn serve(options: Options, on_start: impl FnOnce(SocketAddr)) -> Resul
     let handle = axum_server::Handle::<SocketAddr>::new();
     background.spawn(stop(signals, state.clone(), handle.clone()));
     on_start(address);
-    tls::serve(listener, app::router(&state), &state.options, handle).await?;
+    tls::serve(
+        listener,
+        app::router(&state),
+        &state.options.limits,
+        tls,
+        handle,
+    )
+    .await?;
     background.shutdown().await;
     tracing::info!("stopped");
     Ok(())
@@ -118,20 +131,23 @@ fn following(state: &AppState) -> JoinSet<()> {
         .collect()
 }
 
-/// Loads models and indexes: everything that handlers share.
+/// Everything that handlers share. Models and indexes are loaded last: it takes long, and what is wrong with the rest
+/// is told before.
 async fn open(options: Options) -> Result<AppState, Error> {
+    check_albums(&options)?;
+    let keys = Keys::open(&options.auth, options.bind, options.tls.is_some())?;
+    let gallery = Gallery::open(&options)?;
     let engines = {
         let options = options.clone();
         tokio::task::spawn_blocking(move || engines(&options))
             .await
             .map_err(io::Error::other)??
     };
-    Ok(AppState::new(options, engines)?)
+    Ok(AppState::new(options, keys, gallery, engines))
 }
 
 /// An engine an index. Indexes of one model share it, and all share the workers.
 fn engines(options: &Options) -> Result<Vec<Engine>, Error> {
-    check_albums(options)?;
     let admission = Arc::new(Admission::new(
         options.workers,
         options.queue,

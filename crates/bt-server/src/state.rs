@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bt_model::{Precision, RerankSpeed};
 
-use crate::auth::{self, AuthOptions, Keys};
+use crate::auth::{AuthOptions, Keys};
 use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::gallery::Gallery;
@@ -124,14 +124,14 @@ impl std::ops::Deref for AppState {
 
 impl AppState {
     /// Everything that is there before the first request.
-    ///
-    /// # Errors
-    /// Tokens that make no sense, or none where some are needed; an album that cannot be used.
-    pub(crate) fn new(options: Options, engines: Vec<Engine>) -> Result<Self, auth::Error> {
-        let gallery = Gallery::open(&options)?;
-        let keys = Keys::open(&options.auth, options.bind, options.tls.is_some())?;
+    pub(crate) fn new(
+        options: Options,
+        keys: Keys,
+        gallery: Gallery,
+        engines: Vec<Engine>,
+    ) -> Self {
         let first = engines.first().map(|engine| engine.name().to_owned());
-        Ok(Self(Arc::new(Shared {
+        Self(Arc::new(Shared {
             options,
             started: Instant::now(),
             first: first.unwrap_or_default(),
@@ -142,7 +142,7 @@ impl AppState {
             keys,
             gallery,
             draining: AtomicBool::new(false),
-        })))
+        }))
     }
 
     /// The engine of an index; of the first one when no name is given.

@@ -10,7 +10,6 @@ use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use axum_server::{Handle, Server};
 
 use crate::guard::{Guarded, Limits};
-use crate::state::Options;
 
 /// A certificate chain and its key, both PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,24 +27,24 @@ const STREAMS: u32 = 128;
 /// Most bytes of a request's head.
 const HEAD: u32 = 32 << 10;
 
-/// Serves until the handle says to stop.
+/// Serves until the handle says to stop; by TLS where there is something to do it with.
 ///
 /// # Errors
-/// The certificate cannot be used; the socket fails.
+/// The socket fails.
 pub(crate) async fn serve(
     listener: TcpListener,
     app: Router,
-    options: &Options,
+    limits: &Limits,
+    tls: Option<RustlsConfig>,
     handle: Handle<SocketAddr>,
 ) -> io::Result<()> {
-    let limits = &options.limits;
     let guarded = Guarded::new(limits);
     let app = app.into_make_service_with_connect_info::<SocketAddr>();
     let server = axum_server::from_tcp(listener)?.handle(handle);
-    match &options.tls {
+    match tls {
         None => patient(server.acceptor(guarded), limits).serve(app).await,
-        Some(files) => {
-            let acceptor = RustlsAcceptor::new(config(files).await?)
+        Some(config) => {
+            let acceptor = RustlsAcceptor::new(config)
                 .handshake_timeout(limits.header_timeout)
                 .acceptor(guarded);
             patient(server.acceptor(acceptor), limits).serve(app).await
@@ -53,7 +52,11 @@ pub(crate) async fn serve(
     }
 }
 
-async fn config(files: &Files) -> io::Result<RustlsConfig> {
+/// Reads a certificate and its key.
+///
+/// # Errors
+/// They cannot be used.
+pub(crate) async fn config(files: &Files) -> io::Result<RustlsConfig> {
     // The only one compiled in; a second call finds it installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     RustlsConfig::from_pem_file(&files.cert, &files.key)
@@ -99,16 +102,14 @@ mod tests {
     const CERT: &str = include_str!("../testdata/cert.pem");
     const KEY: &str = include_str!("../testdata/key.pem");
 
-    fn options(folder: &std::path::Path, key: &str) -> Options {
-        let (cert_file, key_file) = (folder.join("cert.pem"), folder.join("key.pem"));
-        fs_err::write(&cert_file, CERT).unwrap();
-        fs_err::write(&key_file, key).unwrap();
-        let mut options = Options::new(Vec::new(), "127.0.0.1:0".parse().unwrap());
-        options.tls = Some(Files {
-            cert: cert_file,
-            key: key_file,
-        });
-        options
+    fn files(folder: &std::path::Path, key: &str) -> Files {
+        let files = Files {
+            cert: folder.join("cert.pem"),
+            key: folder.join("key.pem"),
+        };
+        fs_err::write(&files.cert, CERT).unwrap();
+        fs_err::write(&files.key, key).unwrap();
+        files
     }
 
     fn ask_by_tls(address: SocketAddr) -> String {
@@ -136,13 +137,15 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn with_a_certificate_only_tls_is_answered() {
         let folder = tempfile::tempdir().unwrap();
-        let options = options(folder.path(), KEY);
+        let tls = config(&files(folder.path(), KEY)).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let app = Router::new().route("/", get(|| async { "hello" }));
         let handle = Handle::new();
         let stop = handle.clone();
-        let serving = tokio::spawn(async move { serve(listener, app, &options, handle).await });
+        let serving = tokio::spawn(async move {
+            serve(listener, app, &Limits::default(), Some(tls), handle).await
+        });
         let answers = tokio::task::spawn_blocking(move || {
             let by_tls = ask_by_tls(address);
             let mut plain = TcpStream::connect(address).unwrap();
@@ -170,11 +173,7 @@ mod tests {
     #[tokio::test]
     async fn a_key_that_does_not_fit_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        let options = options(folder.path(), "no key");
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let error = serve(listener, Router::new(), &options, Handle::new())
-            .await
-            .unwrap_err();
+        let error = config(&files(folder.path(), "no key")).await.unwrap_err();
         assert!(error.to_string().contains("key.pem"), "{error}");
     }
 }
