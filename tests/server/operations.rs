@@ -138,6 +138,11 @@ fn a_load_balancer_is_given_time_to_look_away() {
     wait_until("it says that it is not ready", || {
         server.get("/readyz").status == 503
     });
+    let problem = server.get("/readyz").problem(503, "stopping");
+    assert_eq!(problem["title"], "The server is stopping");
+    let description = server.get("/openapi.json").expect(200).json();
+    let said = &description["paths"]["/readyz"]["get"]["responses"]["503"]["content"];
+    assert!(said["application/problem+json"].is_object(), "{said}");
     server.get("/v1/status").expect(200);
     // Whoever asks again does not want to wait.
     assert_eq!(server.stop("TERM"), Some(0));

@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::engine::Engine;
-use crate::error::ApiError;
+use crate::error::{ApiError, Problem};
 use crate::state::AppState;
 use crate::{app, metrics};
 
@@ -146,14 +146,23 @@ async fn healthz() -> &'static str {
     get, path = "/readyz", tag = "operations",
     responses(
         (status = 200, description = "They are", body = String, content_type = "text/plain"),
-        (status = 503, description = "The server is stopping", body = String, content_type = "text/plain")
+        (
+            status = 503, description = "The server is stopping (`/problems/stopping`)",
+            body = Problem, content_type = "application/problem+json"
+        )
     )
 )]
-async fn readyz(State(state): State<AppState>) -> (StatusCode, &'static str) {
+async fn readyz(State(state): State<AppState>) -> Result<&'static str, ApiError> {
     if state.is_ready() {
-        (StatusCode::OK, "ready\n")
+        Ok("ready\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
+        Err(ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "stopping",
+            "The server is stopping",
+            "requests that are there are answered; soon no more are taken",
+        )
+        .hint("ask another server, or this one again when it has been started anew"))
     }
 }
 
