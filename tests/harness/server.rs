@@ -116,6 +116,21 @@ impl Server {
         Response::read(&mut stream, request.method == "HEAD")
     }
 
+    /// Sends the head of a request, and returns when the server waits for its body.
+    #[track_caller]
+    pub fn begin(&self, request: &Ask) -> TcpStream {
+        const GO_ON: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+        let request = request.clone().header("Expect", "100-continue");
+        let bytes = request.bytes(self.address);
+        let head = bytes.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
+        let mut stream = self.connect();
+        stream.write_all(&bytes[..head]).unwrap();
+        let mut answer = vec![0; GO_ON.len()];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, GO_ON, "{}", String::from_utf8_lossy(&answer));
+        stream
+    }
+
     /// GET.
     #[track_caller]
     pub fn get(&self, path: &str) -> Response {
@@ -294,7 +309,7 @@ impl Response {
         self
     }
 
-    /// Checks that it is a problem document of this type.
+    /// Checks that it is a problem document of this type, and says what to do.
     #[track_caller]
     pub fn problem(&self, status: u16, name: &str) -> Value {
         assert!(self.status == status, "expected {status}, got {self}");
@@ -306,6 +321,8 @@ impl Response {
         let problem = self.json();
         assert_eq!(problem["type"], format!("/problems/{name}"), "{self}");
         assert_eq!(problem["status"], status, "{self}");
+        let hint = problem["hint"].as_str().unwrap_or_default();
+        assert!(!hint.is_empty(), "{self}");
         assert_eq!(
             problem["instance"].as_str(),
             self.header("x-request-id"),

@@ -84,7 +84,11 @@ fn a_full_queue_refuses_and_says_when_to_come_again() {
         .unwrap();
     wait_until("the long one runs", || metric(&server, "bt_running") == 1.0);
     let refused = server.get("/v1/search?q=another");
-    refused.problem(429, "overloaded");
+    let problem = refused.problem(429, "overloaded");
+    assert!(
+        problem["detail"].as_str().unwrap().contains("--queue"),
+        "{problem}"
+    );
     assert_eq!(refused.header("retry-after"), Some("1"));
     assert_eq!(metric(&server, "bt_refused_total"), 1.0);
     // Step by step, too: clients know what to do with a status.

@@ -503,6 +503,20 @@ fn bodies_and_heads_without_end_are_refused() {
 }
 
 #[test]
+fn bodies_that_would_fill_the_memory_together_are_refused() {
+    let server = Server::start(&indexed(), &[]);
+    let ask = Ask::new("POST", "/v1/search").header("Content-Type", "application/json");
+    let ask = ask.header("Content-Length", &(48 << 20).to_string());
+    // Ten of 48 MiB and no more are within 512.
+    let _coming: Vec<_> = (0..10).map(|_| server.begin(&ask)).collect();
+    let problem = server.send(&ask).problem(429, "overloaded");
+    assert!(
+        problem["detail"].as_str().unwrap().contains("bodies"),
+        "{problem}"
+    );
+}
+
+#[test]
 fn a_client_that_asks_too_often_is_told_to_wait() {
     let server = Server::start(&indexed(), &["--rate", "1"]);
     let answers: Vec<Response> = (0..12).map(|_| server.get("/healthz")).collect();

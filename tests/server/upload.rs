@@ -344,6 +344,16 @@ fn uploads_at_the_same_time_all_arrive() {
 }
 
 #[test]
+fn one_upload_too_many_is_told_that_it_is_uploads() {
+    let (_env, server) = with_album(&[]);
+    let form = Ask::new("POST", "/v1/pictures").form(&[("image", Some("a.png"), &png(1))]);
+    let _coming: Vec<_> = (0..4).map(|_| server.begin(&form)).collect();
+    let problem = server.send(&form).problem(429, "overloaded");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("uploads"), "{problem}");
+}
+
+#[test]
 fn while_somebody_else_writes_to_the_index_an_upload_says_so() {
     let (env, server) = with_album(&[]);
     let writer = Writer::open(&env.index()).unwrap();

@@ -12,7 +12,7 @@ use tempfile::NamedTempFile;
 use tokio::sync::{Mutex, Semaphore};
 
 /// Uploads that are received at one time.
-const AT_ONCE: usize = 4;
+pub(crate) const AT_ONCE: usize = 4;
 /// What is written aside, before it has its name. Its dot keeps the indexer out.
 const ASIDE: &str = ".incoming";
 /// What is younger may be an upload that another process is receiving.

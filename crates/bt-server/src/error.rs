@@ -29,8 +29,7 @@ pub(crate) struct Problem {
     /// What happened this time.
     pub(crate) detail: String,
     /// What to do next.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) hint: Option<String>,
+    pub(crate) hint: String,
     /// Id of the request, which the server's log has, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) instance: Option<String>,
@@ -54,7 +53,7 @@ impl ApiError {
         }
     }
 
-    /// What to do next.
+    /// What to do next, where more is known than [`usual_hint`] says.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
@@ -75,16 +74,17 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not-found", "It is not here", detail)
     }
 
-    /// Too much is asked at once.
-    pub(crate) fn overloaded(retry_after: u64) -> Self {
+    /// Too much is asked at once. `bound`: of what there is too much, and which flag says how much there may be, if one
+    /// does.
+    pub(crate) fn overloaded(bound: impl Into<String>, retry_after: u64) -> Self {
         let mut error = Self::new(
             StatusCode::TOO_MANY_REQUESTS,
             "overloaded",
             "Too much is asked at once",
-            "the queue is full",
+            bound,
         );
         error.retry_after = Some(retry_after);
-        error.hint("ask again after the seconds in Retry-After")
+        error
     }
 
     /// The time that was given is over.
@@ -95,7 +95,6 @@ impl ApiError {
             "It took too long",
             "the time that a request may take was over before there was an answer",
         )
-        .hint("ask for less (a smaller `rerank`), or ask again when the server is less busy")
     }
 
     /// What was sent is no picture that can be read.
@@ -106,7 +105,6 @@ impl ApiError {
             "It is no picture that can be read",
             detail,
         )
-        .hint("a JPEG, PNG or WebP copy of it will do")
     }
 
     /// The status of the response.
@@ -121,7 +119,10 @@ impl ApiError {
             title: self.title,
             status: self.status.as_u16(),
             detail: self.detail.clone(),
-            hint: self.hint.clone(),
+            hint: self
+                .hint
+                .clone()
+                .unwrap_or_else(|| usual_hint(self.name).to_owned()),
             instance: crate::guard::request_id(),
         }
     }
@@ -135,6 +136,29 @@ impl ApiError {
             "The server failed",
             "the cause is in the server's log, under the id of this request",
         )
+    }
+}
+
+/// What to do next about a problem of this name.
+fn usual_hint(name: &str) -> &'static str {
+    match name {
+        "not-found" => "ids of pictures are in the results of a search; /docs lists the addresses",
+        "not-a-picture" => "a JPEG, PNG or WebP copy of it will do",
+        "too-large" => "send less at once",
+        "too-slow" => "send the whole request without a pause",
+        "method-not-allowed" => "the header `Allow` names what can be done",
+        "not-acceptable" => "leave `Accept` out, or take a form that /docs names",
+        "unsupported-media-type" => "/docs says in which form each request comes",
+        "not-in-album" => {
+            "delete the file where it lies; `bt-index --prune` drops it from the index"
+        }
+        "no-such-bytes" => "ask for bytes that it has, or for the whole file, without `Range`",
+        "incompatible" => "/v1/indexes says what each index can do",
+        "busy" => "ask again in a moment",
+        "overloaded" => "ask again after the seconds in `Retry-After`",
+        "deadline" => "ask for less (a smaller `rerank`), or again when the server is less busy",
+        "internal" => "ask again; if it stays so, give the operator the id in `instance`",
+        _ => "/docs says what each request takes",
     }
 }
 
@@ -201,5 +225,18 @@ impl IntoResponse for ApiError {
             headers.insert(axum::http::header::RETRY_AFTER, seconds.into());
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_says_what_to_do_and_better_where_more_is_known() {
+        let hint = |error: ApiError| error.problem().hint;
+        assert!(hint(ApiError::overloaded("x", 1)).contains("Retry-After"));
+        assert!(hint(ApiError::bad_request("x")).contains("/docs"));
+        assert_eq!(hint(ApiError::bad_request("x").hint("y")), "y");
     }
 }

@@ -37,7 +37,7 @@ pub(crate) struct Gallery {
 }
 
 /// Archives that are written at one time.
-const EXPORTS: usize = 4;
+pub(crate) const EXPORTS: usize = 4;
 /// Requests that wait for a thread; further ones are told to come again.
 const WAITING: usize = 512;
 
@@ -96,7 +96,12 @@ impl Pool {
     ) -> Result<T, ApiError> {
         let place = Arc::clone(&self.admitted)
             .try_acquire_owned()
-            .map_err(|_| ApiError::overloaded(1))?;
+            .map_err(|_| {
+                ApiError::overloaded(
+                    "as many requests wait for files, thumbnails or uploads as may",
+                    1,
+                )
+            })?;
         let thread = Arc::clone(&self.running)
             .acquire_owned()
             .await
@@ -134,7 +139,8 @@ mod tests {
         while pool.admitted.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
-        assert!(pool.run(|| Ok(3)).await.is_err());
+        let refused = pool.run(|| Ok(3)).await.unwrap_err();
+        assert!(refused.problem().detail.contains("thumbnails"));
         go.send(()).unwrap();
         first.await.unwrap().unwrap();
         assert_eq!(second.await.unwrap().unwrap(), 2);

@@ -70,7 +70,10 @@ impl Admission {
     pub(crate) async fn enter(&self, deadline: Instant) -> Result<Entered, ApiError> {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             metrics::counter!("bt_refused_total").increment(1);
-            return Err(ApiError::overloaded(1));
+            return Err(ApiError::overloaded(
+                "as many requests wait as --queue says",
+                1,
+            ));
         };
         let waiting = Counted::new("bt_queue_length");
         let since = Instant::now();

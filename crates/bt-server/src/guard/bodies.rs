@@ -52,7 +52,11 @@ pub(super) async fn within_budget(
         .try_acquire_many(budget.units_of(request.body()))
     {
         Ok(_room) => next.run(request).await,
-        Err(_) => ApiError::overloaded(1).into_response(),
+        Err(_) => ApiError::overloaded(
+            "the bodies that are being received fill the memory for them",
+            1,
+        )
+        .into_response(),
     }
 }
 

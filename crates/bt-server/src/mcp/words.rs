@@ -58,10 +58,7 @@ pub(super) fn told(outcome: Result<CallToolResult, ApiError>) -> CallToolResult 
 
 pub(super) fn words_of(error: &ApiError) -> String {
     let problem = error.problem();
-    match problem.hint {
-        Some(hint) => format!("{}: {}; {hint}", problem.title, problem.detail),
-        None => format!("{}: {}", problem.title, problem.detail),
-    }
+    format!("{}: {}; {}", problem.title, problem.detail, problem.hint)
 }
 
 #[cfg(test)]

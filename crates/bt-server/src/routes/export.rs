@@ -22,6 +22,7 @@ use zip::{CompressionMethod, ZipWriter};
 
 use crate::described::PictureId;
 use crate::error::ApiError;
+use crate::gallery::EXPORTS;
 use crate::original::Originals;
 use crate::request::{self, ApiJson, too_large};
 use crate::state::AppState;
@@ -35,6 +36,8 @@ const AT_ONCE: usize = 64 << 10;
 const AHEAD: usize = 8;
 /// Longest file name in an archive, in characters.
 const LONGEST_NAME: usize = 120;
+/// What to do about too many pictures.
+const IN_PARTS: &str = "make several archives";
 /// What is said about pictures that could not be put in.
 const MISSING: &str = "missing.txt";
 
@@ -114,10 +117,9 @@ async fn export(
     }
     if ids.len() > limits.export_files {
         let most = limits.export_files;
-        return Err(too_large(format!(
-            "{} pictures are more than {most}",
-            ids.len()
-        )));
+        return Err(
+            too_large(format!("{} pictures are more than {most}", ids.len())).hint(IN_PARTS),
+        );
     }
     let mut seen = HashSet::new();
     let ids = ids.iter().map(|PictureId(text)| request::id(text));
@@ -142,11 +144,14 @@ async fn export(
     let bytes = sizes.fold(0u64, |sum, location| sum.saturating_add(location.size));
     if bytes > limits.export_bytes {
         let most = limits.export_bytes;
-        return Err(too_large(format!("{bytes} bytes are more than {most}")));
+        let bytes = too_large(format!("{bytes} bytes are more than {most}"));
+        return Err(bytes.hint(IN_PARTS));
     }
     let permit = Arc::clone(&state.gallery.exports)
         .try_acquire_owned()
-        .map_err(|_| ApiError::overloaded(10))?;
+        .map_err(|_| {
+            ApiError::overloaded(format!("{EXPORTS} archives at once are the most"), 10)
+        })?;
     if check {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }

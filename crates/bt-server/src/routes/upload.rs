@@ -18,7 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::pictures::find;
-use crate::album::{Album, LONGEST_CAPTION};
+use crate::album::{AT_ONCE, Album, LONGEST_CAPTION};
 use crate::described::PictureId;
 use crate::engine::{Engine, Snapshot};
 use crate::error::ApiError;
@@ -83,7 +83,12 @@ async fn upload(
     let engine = Arc::clone(state.engine(index.as_deref())?);
     let permit = Arc::clone(&album.incoming)
         .try_acquire_owned()
-        .map_err(|_| ApiError::overloaded(2))?;
+        .map_err(|_| {
+            ApiError::overloaded(
+                format!("{AT_ONCE} uploads to this album at once are the most"),
+                2,
+            )
+        })?;
     let most = state.options.limits.upload_bytes;
     let whole = usize::try_from(most.saturating_add(FORM)).unwrap_or(usize::MAX);
     DefaultBodyLimit::max(whole).apply(&mut request);
@@ -147,7 +152,10 @@ pub(crate) async fn read(
         let mut bytes = Vec::new();
         while let Some(chunk) = field.chunk().await.map_err(bad_form)? {
             if (bytes.len() + chunk.len()) as u64 > most {
-                return Err(too_large(format!("`{name}` has more than {most} bytes")));
+                let bytes = too_large(format!("`{name}` has more than {most} bytes"));
+                return Err(
+                    bytes.hint("a smaller one will do; --max-upload is the bound of pictures")
+                );
             }
             bytes.extend_from_slice(&chunk);
         }
