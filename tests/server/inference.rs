@@ -73,6 +73,78 @@ fn vectors_are_those_of_the_index_and_the_same_alone_and_together() {
 }
 
 #[test]
+fn what_other_servers_let_one_choose_is_taken_where_it_changes_nothing() {
+    let (_env, server) = drawn(1, &[]);
+    let embed = |body: Value| server.post("/v1/embed", &body);
+    let plain = embed(json!({"inputs": "a red box"})).expect(200).json();
+    let same = json!({
+        "inputs": "a red box", "normalize": true, "truncate": null, "prompt_name": null,
+        "truncation_direction": "Right", "dimensions": 192,
+    });
+    assert_eq!(embed(same).expect(200).json(), plain);
+    let nothing = json!({"inputs": "a red box", "normalize": null, "truncation_direction": null, "dimensions": null});
+    assert_eq!(embed(nothing).expect(200).json(), plain);
+    let openai = |mut more: Value| {
+        more["input"] = json!("a red box");
+        server.post("/v1/embeddings", &more)
+    };
+    let usual = json!({"user": "anna", "encoding_format": "float", "dimensions": 192});
+    assert_eq!(
+        openai(usual).expect(200).json()["data"][0]["embedding"],
+        plain[0]
+    );
+    openai(json!({"encoding_format": null})).expect(200);
+
+    let refused = |response: crate::harness::server::Response, named: &str| {
+        let problem = response.problem(400, "bad-request");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(named), "{problem}");
+    };
+    for (field, value) in [
+        ("normalize", json!(false)),
+        ("prompt_name", json!("query")),
+        ("truncation_direction", json!("Left")),
+        ("dimensions", json!(64)),
+    ] {
+        refused(embed(json!({"inputs": "a", field: value})), field);
+    }
+    refused(openai(json!({"dimensions": 64})), "dimensions");
+    refused(openai(json!({"encoding_format": "int8"})), "int8");
+
+    let picture = json!({"base64": STANDARD.encode(crate::upload::png(1))});
+    let rerank = |mut more: Value| {
+        more["query_image"] = picture.clone();
+        more["texts"] = json!(["a red box", "word ".repeat(1000)]);
+        server.post("/v1/rerank", &more)
+    };
+    let usual = json!({"raw_scores": null, "truncate": true, "truncation_direction": "Right"});
+    let plain = rerank(json!({})).expect(200).json();
+    assert_eq!(rerank(usual).expect(200).json(), plain);
+    let named = rerank(json!({"return_text": true})).expect(200).json();
+    for (named, plain) in named
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(plain.as_array().unwrap())
+    {
+        assert_eq!(named["index"], plain["index"]);
+        assert_eq!(named["text"] == "a red box", named["index"] == 0, "{named}");
+        assert!(plain.get("text").is_none());
+    }
+    let long = rerank(json!({"truncate": false})).problem(413, "too-large");
+    assert!(
+        long["detail"].as_str().unwrap().contains("number 1"),
+        "{long}"
+    );
+    refused(
+        rerank(json!({"truncation_direction": "left"})),
+        "truncation_direction",
+    );
+    let pictures = json!({"query": "a", "images": [picture], "return_text": true});
+    refused(server.post("/v1/rerank", &pictures), "return_text");
+}
+
+#[test]
 fn what_cannot_be_embedded_is_refused() {
     let (_env, server) = drawn(1, &[]);
     let embed = |body: Value| server.post("/v1/embed", &body);

@@ -20,7 +20,7 @@ fn with_album(arguments: &[&str]) -> (TestEnv, Server) {
     (env, server)
 }
 
-fn png(seed: u64) -> Vec<u8> {
+pub(crate) fn png(seed: u64) -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
     picture(seed)
         .write_to(&mut bytes, image::ImageFormat::Png)

@@ -38,8 +38,11 @@ pub(crate) fn router(state: &AppState) -> Router {
 /// The description of all routes, with the names of the indexes that are served.
 pub(crate) fn description(state: &AppState) -> serde_json::Value {
     let mut description = serde_json::json!(parts(state).1);
-    let names: Vec<&str> = state.engines.values().map(|engine| engine.name()).collect();
-    described::say_what_spans_fields(&mut description, &names);
+    let engines = state.engines.values();
+    let served: Vec<(&str, usize)> = engines
+        .map(|engine| (engine.name(), engine.header().dim))
+        .collect();
+    described::say_what_spans_fields(&mut description, &served);
     description
 }
 

@@ -117,13 +117,53 @@ pub(crate) fn types() -> Array {
 }
 
 /// Writes into the finished description what depends on several fields, on one of several forms, or on what is
-/// served: a search asks for something, a list has an end, and an index is one of these.
-pub(crate) fn say_what_spans_fields(description: &mut Value, indexes: &[&str]) {
+/// served: a search asks for something, a list has an end, an index is one of these (by name, with the length of its
+/// vectors), and what other servers let one choose has one value.
+pub(crate) fn say_what_spans_fields(description: &mut Value, served: &[(&str, usize)]) {
+    let indexes: Vec<&str> = served.iter().map(|(name, _)| *name).collect();
     let schemas = &mut description["components"]["schemas"];
     schemas["SearchRequest"]["anyOf"] = json!([
         { "required": ["text"], "properties": { "text": { "type": "string", "pattern": NOT_BLANK } } },
         { "required": ["image"], "properties": { "image": { "type": "object" } } },
     ]);
+    schemas["RerankRequest"]["oneOf"] = json!([
+        {
+            "required": ["query", "images"],
+            "properties": {
+                "query": { "type": "string" }, "images": { "type": "array" },
+                "query_image": { "type": "null" }, "texts": { "type": "null" },
+                "return_text": { "enum": [false, null] },
+            },
+        },
+        {
+            "required": ["query_image", "texts"],
+            "properties": {
+                "query_image": { "type": "object" }, "texts": { "type": "array" },
+                "query": { "type": "null" }, "images": { "type": "null" },
+            },
+        },
+    ]);
+    let lengths: Vec<Value> = served.iter().map(|(_, dim)| json!(dim)).collect();
+    let lengths = [lengths, vec![Value::Null]].concat();
+    for (body, field, values) in [
+        ("EmbedRequest", "dimensions", json!(lengths)),
+        ("EmbedRequest", "normalize", json!([true, null])),
+        ("EmbedRequest", "prompt_name", json!([null])),
+        (
+            "EmbedRequest",
+            "truncation_direction",
+            json!(["Right", null]),
+        ),
+        ("EmbeddingsRequest", "dimensions", json!(lengths)),
+        (
+            "RerankRequest",
+            "truncation_direction",
+            json!(["Right", null]),
+        ),
+    ] {
+        let one_of = &mut schemas[body]["properties"][field];
+        *one_of = json!({ "description": one_of["description"], "enum": values });
+    }
     for one_or_several in ["Inputs", "Texts"] {
         let forms = schemas[one_or_several]["oneOf"].as_array_mut();
         for list in forms

@@ -26,6 +26,12 @@ impl Asker {
     pub(crate) fn ticket(&self) -> &Ticket {
         &self.ticket
     }
+
+    /// Whether the model that matches reads less than all of a text.
+    pub(crate) fn is_too_long(&self, text: &str) -> Result<bool> {
+        let (_, is_cut) = self.model.models().matcher().token_ids(text)?;
+        Ok(is_cut)
+    }
 }
 
 impl Scorer for Asker {

@@ -17,7 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::decoder::Decoder;
-use crate::engine::{Asker, Model, Snapshot, Ticket};
+use crate::engine::{Asker, Engine, Model, Snapshot, Ticket};
 use crate::error::ApiError;
 use crate::request::{self, ApiJson, ApiQuery, ImageBody, IndexParam, MOST_INPUTS, Shown};
 use crate::state::AppState;
@@ -41,8 +41,68 @@ struct EmbedRequest {
     /// One, or several.
     inputs: Inputs,
     /// Whether a text that is longer than the model reads is cut; otherwise it is refused.
-    #[serde(default)]
-    truncate: bool,
+    truncate: Option<bool>,
+    /// Where a text is cut.
+    truncation_direction: Option<Cut>,
+    /// Vectors are of unit length, so `true` says nothing new.
+    normalize: Option<bool>,
+    /// No model here has prompts.
+    prompt_name: Option<String>,
+    /// Numbers in a vector: as many as the model gives.
+    dimensions: Option<usize>,
+}
+
+impl EmbedRequest {
+    /// Refuses what cannot be done, instead of leaving it out silently.
+    fn check(&self, engine: &Engine) -> Result<(), ApiError> {
+        if self.normalize == Some(false) {
+            return Err(ApiError::bad_request(
+                "`normalize` is false; vectors are of unit length, as the index compares them",
+            )
+            .hint("leave `normalize` out"));
+        }
+        if let Some(name) = &self.prompt_name {
+            return Err(ApiError::bad_request(format!(
+                "`prompt_name` is `{name}`; the model has no prompts"
+            ))
+            .hint("leave `prompt_name` out, and put what the prompt says into the texts"));
+        }
+        Cut::check(self.truncation_direction)?;
+        as_many(self.dimensions, engine)
+    }
+}
+
+/// Where a text that is too long is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+enum Cut {
+    /// At its beginning.
+    #[serde(alias = "left")]
+    Left,
+    /// At its end.
+    #[serde(alias = "right")]
+    Right,
+}
+
+impl Cut {
+    fn check(cut: Option<Self>) -> Result<(), ApiError> {
+        if cut == Some(Self::Left) {
+            let what = "`truncation_direction` is `Left`; texts are cut at their end";
+            return Err(ApiError::bad_request(what).hint("leave `truncation_direction` out"));
+        }
+        Ok(())
+    }
+}
+
+/// Refuses another length of vectors than that of the model.
+fn as_many(dimensions: Option<usize>, engine: &Engine) -> Result<(), ApiError> {
+    let ours = engine.header().dim;
+    match dimensions {
+        Some(asked) if asked != ours => Err(ApiError::bad_request(format!(
+            "`dimensions` is {asked}; the model's vectors have {ours}"
+        ))
+        .hint("leave `dimensions` out")),
+        _ => Ok(()),
+    }
 }
 
 /// One input, or several. The list comes first: serde would take a list of one text for a picture, whose
@@ -90,6 +150,9 @@ async fn embed(
     ApiQuery(IndexParam { index }): ApiQuery<IndexParam>,
     ApiJson(request): ApiJson<EmbedRequest>,
 ) -> Result<Json<Vec<Vec<f32>>>, ApiError> {
+    let engine = state.engine(index.as_deref())?;
+    request.check(engine)?;
+    let truncate = request.truncate.unwrap_or(false);
     let inputs = match request.inputs {
         Inputs::One(input) => vec![input],
         Inputs::Many(inputs) => inputs,
@@ -102,10 +165,9 @@ async fn embed(
             Input::Picture(picture) => request::from_base64(&picture.image).map(Ready::Bytes),
         })
         .collect::<Result<_, _>>()?;
-    let engine = state.engine(index.as_deref())?;
     let decoder = Arc::clone(&state.gallery.decoder);
     let vectors = engine
-        .ask_model(move |model, ticket| vectors(model, ticket, &decoder, &inputs, request.truncate))
+        .ask_model(move |model, ticket| vectors(model, ticket, &decoder, &inputs, truncate))
         .await?;
     Ok(Json(vectors))
 }
@@ -144,18 +206,21 @@ fn vectors(
         let vector = match input {
             Ready::Bytes(_) => pictures.next(),
             Ready::Text(_) => match texts.next() {
-                Some(embedded) if embedded.truncated && !truncate => {
-                    return Err(request::too_large(format!(
-                        "the text number {place} is longer than the model reads"
-                    ))
-                    .hint("`\"truncate\": true` cuts it"));
-                }
+                Some(embedded) if embedded.truncated && !truncate => return Err(too_long(place)),
                 embedded => embedded.map(|embedded| embedded.vector),
             },
         };
         all.push(vector.ok_or_else(|| ApiError::internal("an input without a vector"))?);
     }
     Ok(all)
+}
+
+/// A text that is not to be cut.
+fn too_long(place: usize) -> ApiError {
+    request::too_large(format!(
+        "the text number {place} is longer than the model reads"
+    ))
+    .hint("`\"truncate\": true` cuts it")
 }
 
 /// What is embedded, as OpenAI's clients say it.
@@ -165,11 +230,13 @@ struct EmbeddingsRequest {
     /// One text, or several; at most 256.
     input: Texts,
     /// Any name: an index has one model.
-    #[serde(default)]
     model: Option<String>,
-    /// `float`, or `base64` of little-endian 32-bit numbers.
-    #[serde(default)]
-    encoding_format: Encoding,
+    /// `float` (so it is when it is left out), or `base64` of little-endian 32-bit numbers.
+    encoding_format: Option<Encoding>,
+    /// Numbers in a vector: as many as the model gives.
+    dimensions: Option<usize>,
+    /// Who asks; nothing is made of it.
+    user: Option<String>,
 }
 
 /// One text, or several.
@@ -183,11 +250,10 @@ enum Texts {
 }
 
 /// Form of a vector.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Encoding {
     /// A list of numbers.
-    #[default]
     Float,
     /// Base64 of little-endian 32-bit numbers.
     Base64,
@@ -252,6 +318,7 @@ async fn embeddings(
     };
     bounded(texts.len())?;
     let engine = state.engine(index.as_deref())?;
+    as_many(request.dimensions, engine)?;
     let (embedded, tokens) = engine
         .ask_model(move |model, ticket| {
             let mut tokens = 0;
@@ -268,7 +335,7 @@ async fn embeddings(
         })
         .await?;
     let data = embedded.into_iter().enumerate().map(|(index, embedded)| {
-        let embedding = match request.encoding_format {
+        let embedding = match request.encoding_format.unwrap_or(Encoding::Float) {
             Encoding::Float => Vector::Float(embedded.vector),
             Encoding::Base64 => {
                 let bytes: Vec<u8> = embedded
@@ -297,59 +364,45 @@ async fn embeddings(
 }
 
 /// A text with pictures, or a picture with texts.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged, try_from = "serde_json::Value")]
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
 #[schema(example = json!({ "query": "a cat on a couch", "images": [{ "base64": PIXEL }] }))]
-enum RerankRequest {
-    /// A text, matched with each of several pictures.
-    Pictures(TextWithPictures),
-    /// A picture, matched with each of several texts.
-    Texts(PictureWithTexts),
-}
-
-/// A text, matched with each of several pictures.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct TextWithPictures {
-    /// The text.
-    query: String,
+struct RerankRequest {
+    /// A text, matched with each of `images`.
+    query: Option<String>,
     /// Pictures; at most 256.
     #[schema(min_items = 1, max_items = 256)]
-    images: Vec<ImageBody>,
-    /// Scores that are sorted by instead of probabilities.
-    #[serde(default)]
-    raw_scores: bool,
-}
-
-/// A picture, matched with each of several texts.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct PictureWithTexts {
-    /// The picture.
-    query_image: ImageBody,
+    images: Option<Vec<ImageBody>>,
+    /// A picture, matched with each of `texts`.
+    query_image: Option<ImageBody>,
     /// Texts; at most 256.
     #[schema(min_items = 1, max_items = 256)]
-    texts: Vec<String>,
+    texts: Option<Vec<String>>,
     /// Scores that are sorted by instead of probabilities.
-    #[serde(default)]
-    raw_scores: bool,
+    raw_scores: Option<bool>,
+    /// Whether each of `texts` stands beside its score.
+    return_text: Option<bool>,
+    /// Whether a text that is longer than the model reads is cut, as it is when this is left out; otherwise it is
+    /// refused.
+    truncate: Option<bool>,
+    /// Where a text is cut.
+    truncation_direction: Option<Cut>,
 }
 
-impl TryFrom<serde_json::Value> for RerankRequest {
-    type Error = String;
-
-    /// Which of the two it is can be told by the first field, so that an error is about what was meant.
-    fn try_from(body: serde_json::Value) -> Result<Self, String> {
-        let read = match (body.get("query"), body.get("query_image")) {
-            (Some(_), None) => serde_json::from_value(body).map(Self::Pictures),
-            (None, Some(_)) => serde_json::from_value(body).map(Self::Texts),
-            _ => {
-                return Err(
-                    "give either `query` with `images`, or `query_image` with `texts`".to_owned(),
-                );
-            }
-        };
-        read.map_err(|error| error.to_string())
+impl RerankRequest {
+    /// Texts and pictures, of one of which there is one.
+    fn pairs(self) -> Result<(Vec<String>, Vec<ImageBody>), ApiError> {
+        match (self.query, self.images, self.query_image, self.texts) {
+            (Some(_), Some(_), None, None) if self.return_text == Some(true) => Err(
+                ApiError::bad_request("`return_text` is true; `images` have no texts")
+                    .hint("leave `return_text` out: `index` says which picture it is"),
+            ),
+            (Some(query), Some(images), None, None) => Ok((vec![query], images)),
+            (None, None, Some(image), Some(texts)) => Ok((texts, vec![image])),
+            _ => Err(ApiError::bad_request(
+                "give either `query` with `images`, or `query_image` with `texts`",
+            )),
+        }
     }
 }
 
@@ -360,6 +413,9 @@ struct Ranked {
     index: usize,
     /// Probability of a match, or the raw score.
     score: f32,
+    /// The text, where `return_text` asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
 }
 
 /// How well pictures and texts match, best first
@@ -372,10 +428,13 @@ async fn rerank(
     ApiQuery(IndexParam { index }): ApiQuery<IndexParam>,
     ApiJson(request): ApiJson<RerankRequest>,
 ) -> Result<Json<Vec<Ranked>>, ApiError> {
-    let (texts, images, raw) = match request {
-        RerankRequest::Pictures(asked) => (vec![asked.query], asked.images, asked.raw_scores),
-        RerankRequest::Texts(asked) => (asked.texts, vec![asked.query_image], asked.raw_scores),
+    let how = How {
+        raw_scores: request.raw_scores.unwrap_or(false),
+        return_text: request.return_text.unwrap_or(false),
+        truncate: request.truncate.unwrap_or(true),
     };
+    Cut::check(request.truncation_direction)?;
+    let (texts, images) = request.pairs()?;
     bounded(texts.len())?;
     bounded(images.len())?;
     let shown: Vec<Shown> = images
@@ -385,15 +444,22 @@ async fn rerank(
     let engine = state.engine(index.as_deref())?;
     let decoder = Arc::clone(&state.gallery.decoder);
     let ranked = engine
-        .run(move |snapshot, asker| ranked(&texts, &shown, raw, snapshot, asker, &decoder))
+        .run(move |snapshot, asker| ranked(&texts, &shown, &how, snapshot, asker, &decoder))
         .await?;
     Ok(Json(ranked))
+}
+
+/// How pairs are scored.
+struct How {
+    raw_scores: bool,
+    return_text: bool,
+    truncate: bool,
 }
 
 fn ranked(
     texts: &[String],
     shown: &[Shown],
-    raw: bool,
+    how: &How,
     snapshot: &Snapshot,
     scorer: &Asker,
     decoder: &Decoder,
@@ -407,6 +473,13 @@ fn ranked(
             "the model has no ITM head, which says how well a text and a picture match",
         ));
     }
+    if !how.truncate {
+        for (place, text) in texts.iter().enumerate() {
+            if scorer.is_too_long(text)? {
+                return Err(too_long(place));
+            }
+        }
+    }
     let pictures: Vec<(Look, Option<Vec<f32>>)> = shown
         .iter()
         .map(|shown| looked_at(shown, can.itc, snapshot, scorer, decoder))
@@ -419,18 +492,18 @@ fn ranked(
         })
         .collect::<bt_query::Result<_>>()?;
     let looks: Vec<Look> = pictures.iter().map(|(look, _)| look.clone()).collect();
-    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let logits = scorer.match_logits(&texts, &looks)?;
+    let asked: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let logits = scorer.match_logits(&asked, &looks)?;
     let calibration = scorer.calibration();
     let mut ranked = Vec::with_capacity(texts.len() * looks.len());
-    for (row, text) in logits.iter().zip(&vectors) {
+    for ((row, vector), text) in logits.iter().zip(&vectors).zip(texts) {
         for (logit, (_, picture)) in row.iter().zip(&pictures) {
-            let cosine = text
+            let cosine = vector
                 .as_ref()
                 .zip(picture.as_ref())
                 .map(|(text, picture)| text.iter().zip(picture).map(|(a, b)| a * b).sum());
             let score = calibration.rank_score(*logit, cosine);
-            let score = if raw {
+            let score = if how.raw_scores {
                 score
             } else {
                 calibration.rerank.probability(score)
@@ -441,6 +514,7 @@ fn ranked(
             ranked.push(Ranked {
                 index: ranked.len(),
                 score,
+                text: how.return_text.then(|| text.clone()),
             });
         }
     }
@@ -548,11 +622,10 @@ pub(crate) fn read(bytes: &[u8]) {
     if let Ok(request) = serde_json::from_slice::<FeaturesRequest>(bytes) {
         let _ = request.image.shown();
     }
-    match serde_json::from_slice::<RerankRequest>(bytes) {
-        Ok(RerankRequest::Pictures(asked)) => asked.images.iter().for_each(|image| {
+    let rerank = serde_json::from_slice::<RerankRequest>(bytes).ok();
+    if let Some(Ok((_, images))) = rerank.map(RerankRequest::pairs) {
+        for image in images {
             let _ = image.shown();
-        }),
-        Ok(RerankRequest::Texts(asked)) => drop(asked.query_image.shown()),
-        Err(_) => {}
+        }
     }
 }
