@@ -86,13 +86,14 @@ fn bodies_of_searches_survive_small_changes() {
 fn other_bodies_survive_small_changes() {
     let deep = format!(r#"{{"inputs":{}"#, "[".repeat(100_000));
     let seeds = texts(&[
-        r#"{"inputs":["a cat",{"image":"R0lGODlhAQABAAAAADs="}],"truncate":true}"#,
-        r#"{"input":["a cat","a dog"],"model":"x","encoding_format":"base64"}"#,
+        r#"{"inputs":["a cat",{"image":"R0lGODlhAQABAAAAADs="}],"truncate":true,"normalize":true,"dimensions":192}"#,
+        r#"{"input":["a cat","a dog"],"model":"x","encoding_format":"base64","user":"a"}"#,
         r#"{"query":"a cat","images":[{"base64":"R0lGODlhAQABAAAAADs="},{"id":"00"}],"raw_scores":true}"#,
         r#"{"query_image":{"base64":"data:image/gif;base64,R0lGODlhAQABAAAAADs="},"texts":["a cat"]}"#,
         r#"{"text":"a cat","image":{"id":"0000000000000000000000000000000000000000000000000000000000000000"}}"#,
         r#"{"text":"a cat","not":["snow"],"n":99,"folders":["/a"],"after":"2024-07","min_score":1e99}"#,
         r#"{"ids":["0000000000000000000000000000000000000000000000000000000000000000"],"check":true}"#,
+        r#"{"token":"0123456789abcdef"}"#,
         "request=%7B%22ids%22%3A%5B%2200%22%5D%7D",
         &deep,
     ]);
@@ -105,6 +106,9 @@ fn query_strings_survive_small_changes() {
         "q=a+cat%20on&not=snow&not=dog&n=5&cursor=AAAA&folder=%2Fa&folder=%2Fb&after=2024-07-03&before=2025",
         "near=48.1,11.5,3&larger_than=2000x1500&camera=Canon&type=jpeg&type=png&min_score=0.5&sort=date&all=true",
         "larger_than=99999999999999999999MP&near=NaN,inf,-1&after=0000-00-00&n=-1&rerank=1e9&q=%ff%fe%",
+        "sort=path&n=200&at=18446744073709551615&index=a",
+        "cursor=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA&sort=newest&exact=true&group=false&explain=true",
+        "w=1024&download=1&q=a+cat&word=18446744073709551615",
         "after=9999999999-01&before=-1&near=,,&larger_than=MB&&&=&=&q",
     ]);
     mutate(&seeds, 2000, parsers::query);
@@ -136,6 +140,8 @@ fn headers_and_cursors_survive_small_changes() {
         "bytes=9500-",
         "bytes=0-0,-1",
         "bytes=18446744073709551615-",
+        "\"a\"",
+        "W/\"a\"",
     ]);
     mutate(&ranges, 2000, parsers::range);
     let cursors = texts(&["AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", ""]);
@@ -145,6 +151,8 @@ fn headers_and_cursors_survive_small_changes() {
         "https://user@evil.example:99999/x",
         "[::1]:7871",
         "W/\"a\", \"b\", *",
+        "Bearer 0123456789abcdef",
+        "198.51.100.1, 2001:db8::1, [::ffff:203.0.113.1]:80",
     ]);
     mutate(&headers, 2000, parsers::headers);
 }

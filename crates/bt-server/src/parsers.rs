@@ -6,17 +6,21 @@ use std::sync::OnceLock;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Multipart};
-use axum::http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 use axum_extra::extract::cookie::CookieJar;
 use bt_model::{Encoder, Exec, Fit, ModelChoice};
 use bt_picture::Limits;
 use futures_util::FutureExt;
 
-use crate::auth::{Hosts, Right, Sessions, is_from_elsewhere};
+use crate::auth::{AuthOptions, Hosts, Keys, Right, Sessions, is_from_elsewhere};
+use crate::guard::forwarded_for;
 use crate::mcp;
 use crate::pages::PageCursor;
 use crate::request::{FilterParams, ImageBody, SearchParams, SearchRequest, Shown, query_string};
-use crate::routes::{AskedExport, Part, has_it, part, read_form, read_inference, read_search_form};
+use crate::routes::{
+    AskedExport, Part, asked, has_it, part, read_form, read_inference, read_query,
+    read_search_form, read_sign_in,
+};
 
 /// A picture file, as an upload or a query brings it.
 pub fn picture(bytes: &[u8]) {
@@ -48,11 +52,12 @@ pub fn search_request(bytes: &[u8]) {
     }
 }
 
-/// The query string of a search, with its filters and its cursor.
+/// Query strings: of a search, with its filters and its cursor, and of every other route that has one.
 pub fn query(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };
+    read_query(text);
     let filter = query_string::<FilterParams>(text).and_then(|filter| filter.body());
     let (Ok(filter), Ok(params)) = (filter, query_string::<SearchParams>(text)) else {
         return;
@@ -61,9 +66,10 @@ pub fn query(bytes: &[u8]) {
     let _ = params.request(filter, None).query();
 }
 
-/// Bodies of everything but searching: the model itself, archives, and what assistants say to their tools.
+/// Bodies of everything but searching: the model itself, archives, signing in, and what assistants say to their tools.
 pub fn bodies(bytes: &[u8]) {
     read_inference(bytes);
+    read_sign_in(bytes);
     mcp::read(bytes);
     for kind in ["application/json", "application/x-www-form-urlencoded"] {
         let mut request = Request::new(Body::from(bytes.to_vec()));
@@ -104,8 +110,15 @@ pub fn form(bytes: &[u8]) {
     }
 }
 
-/// `Range`, of files of several lengths.
+/// `Range`, of files of several lengths, and `If-Range`.
 pub fn range(bytes: &[u8]) {
+    if let Ok(value) = HeaderValue::from_bytes(bytes) {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::RANGE, HeaderValue::from_static("bytes=0-0"));
+        headers.insert(header::IF_RANGE, value);
+        let is_ours = bytes.trim_ascii() == b"\"a\"";
+        assert_eq!(asked(&headers, "\"a\"", 2) != Part::Whole, is_ours);
+    }
     let text = String::from_utf8_lossy(bytes);
     for len in [0, 1, 1000, u64::MAX] {
         if let Part::Bytes { first, last } = part(&text, len) {
@@ -122,7 +135,7 @@ pub fn cursor(bytes: &[u8]) {
     }
 }
 
-/// Headers that rights and answers depend on: cookie, origin, host, tags.
+/// Headers that rights, rates and answers depend on: token, cookie, origin, host, tags, who is behind a proxy.
 pub fn headers(bytes: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(bytes) else {
         return;
@@ -134,9 +147,21 @@ pub fn headers(bytes: &[u8]) {
         header::ORIGIN,
         header::HOST,
         header::IF_NONE_MATCH,
+        header::AUTHORIZATION,
+        HeaderName::from_static("x-forwarded-for"),
     ] {
         headers.insert(name, value.clone());
     }
+    const TOKEN: &str = "0123456789abcdef";
+    let options = AuthOptions {
+        token: Some(TOKEN.to_owned()),
+        ..AuthOptions::default()
+    };
+    if let Ok(keys) = Keys::open(&options, ([127, 0, 0, 1], 0).into(), false) {
+        let mut words = bytes.windows(TOKEN.len());
+        assert!(keys.caller(&headers).is_err() || words.any(|word| word == TOKEN.as_bytes()));
+    }
+    forwarded_for(&headers);
     // Nobody has signed in, so no cookie opens anything.
     for cookie in CookieJar::from_headers(&headers).iter() {
         assert_eq!(sessions.right_of(cookie.value()), None::<Right>);

@@ -24,6 +24,7 @@ use crate::state::AppState;
 
 pub(crate) use connection::Guarded;
 pub use limits::Limits;
+pub(crate) use rate::forwarded_for;
 pub(crate) use request::{known_method, request_id, within_request};
 
 /// Bodies that do not stop coming to be read.

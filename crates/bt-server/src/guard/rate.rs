@@ -58,7 +58,7 @@ impl Rate {
 }
 
 /// What the nearest proxy says about who asked it; what stands before it is the client's own word.
-fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
+pub(crate) fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
     let value = headers.get_all("x-forwarded-for").iter().next_back()?;
     value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
 }

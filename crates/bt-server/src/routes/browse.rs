@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 use crate::catalogue::{Begin, Facets, Order};
 use crate::error::ApiError;
 use crate::pages::PageCursor;
-use crate::request::{ApiQuery, DEFAULT_N, FilterParams, IndexParam, MOST_N, within};
+use crate::request::{ApiQuery, DEFAULT_N, FilterParams, IndexParam, MOST_N, query_string, within};
 use crate::response::PictureBody;
 use crate::state::AppState;
 
@@ -38,6 +38,26 @@ struct BrowseParams {
     at: Option<usize>,
 }
 
+impl BrowseParams {
+    /// In which order, beginning where, and how many.
+    fn page(&self) -> Result<(Order, Begin, usize), ApiError> {
+        let n = within("n", self.n.unwrap_or(DEFAULT_N), 1, MOST_N)?;
+        let begin = match (&self.cursor, self.at) {
+            (None, at) => Begin::At(at.unwrap_or(0)),
+            (Some(text), None) => Begin::After(PageCursor::parse(text).ok_or_else(|| {
+                ApiError::bad_request("`cursor` is none that a page has given")
+                    .hint("take `next` of the page before, as it is")
+            })?),
+            (Some(_), Some(_)) => {
+                return Err(ApiError::bad_request(
+                    "a page begins at `cursor` or at `at`, not at both",
+                ));
+            }
+        };
+        Ok((self.sort, begin, n))
+    }
+}
+
 /// One page.
 #[derive(Debug, Serialize, ToSchema)]
 struct BrowseResponse {
@@ -57,30 +77,13 @@ struct BrowseResponse {
 )]
 async fn browse(
     State(state): State<AppState>,
-    ApiQuery(BrowseParams {
-        sort,
-        n,
-        cursor,
-        at,
-    }): ApiQuery<BrowseParams>,
+    ApiQuery(params): ApiQuery<BrowseParams>,
     ApiQuery(filter): ApiQuery<FilterParams>,
     ApiQuery(IndexParam { index }): ApiQuery<IndexParam>,
 ) -> Result<axum::Json<BrowseResponse>, ApiError> {
     let engine = state.engine(index.as_deref())?;
-    let n = within("n", n.unwrap_or(DEFAULT_N), 1, MOST_N)?;
+    let (sort, begin, n) = params.page()?;
     let filter = filter.body()?.filter()?;
-    let begin = match (cursor, at) {
-        (None, at) => Begin::At(at.unwrap_or(0)),
-        (Some(text), None) => Begin::After(
-            PageCursor::parse(&text)
-                .ok_or_else(|| ApiError::bad_request("`cursor` is none that a page has given"))?,
-        ),
-        (Some(_), Some(_)) => {
-            return Err(ApiError::bad_request(
-                "a page begins at `cursor` or at `at`, not at both",
-            ));
-        }
-    };
     let catalogue = state.gallery.catalogues.of(engine).await?;
     let work = move || catalogue.page(sort, &filter, begin, n);
     let page = state.gallery.work.run(work).await?;
@@ -112,4 +115,11 @@ async fn facets(
         .run(move || catalogue.facets(&filter))
         .await?;
     Ok(axum::Json((*facets).clone()))
+}
+
+/// Reads a query string as that of browsing; for [`crate::parsers`].
+pub(super) fn read(text: &str) {
+    if let Ok(params) = query_string::<BrowseParams>(text) {
+        let _ = params.page();
+    }
 }

@@ -16,11 +16,19 @@ use utoipa_axum::router::OpenApiRouter;
 pub(crate) use export::Asked as AskedExport;
 pub(crate) use inference::read as read_inference;
 pub(crate) use operations::IndexBody;
-pub(crate) use range::{Part, has_it, part};
+pub(crate) use range::{Part, asked, has_it, part};
 pub(crate) use search::form as read_search_form;
+pub(crate) use session::read as read_sign_in;
 pub(crate) use upload::read as read_form;
 
 use crate::state::AppState;
+
+/// Reads a query string as that of each route but searching; for [`crate::parsers`].
+pub(crate) fn read_query(text: &str) {
+    browse::read(text);
+    similar::read(text);
+    pictures::read(text);
+}
 
 /// Routes that ask for a right.
 pub(crate) fn guarded() -> OpenApiRouter<AppState> {

@@ -355,6 +355,14 @@ async fn why(
     Ok((headers, jpeg.clone()).into_response())
 }
 
+/// Reads a query string as that of each of these routes; for [`crate::parsers`].
+pub(super) fn read(text: &str) {
+    let _ = request::query_string::<IndexParam>(text);
+    let _ = request::query_string::<ThumbnailParams>(text);
+    let _ = request::query_string::<FileParams>(text);
+    let _ = request::query_string::<WhyParams>(text);
+}
+
 async fn overlays(
     state: &AppState,
     engine: &Arc<Engine>,

@@ -138,3 +138,8 @@ async fn sign_out(State(state): State<AppState>, request: Request) -> Result<Res
     let gone = format!("{name}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0{secure}");
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, gone)]).into_response())
 }
+
+/// Reads a body as that of signing in; for [`crate::parsers`].
+pub(crate) fn read(bytes: &[u8]) {
+    let _ = serde_json::from_slice::<SignIn>(bytes);
+}

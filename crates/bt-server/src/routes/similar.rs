@@ -10,7 +10,9 @@ use utoipa_axum::routes;
 
 use crate::described::PictureId;
 use crate::error::ApiError;
-use crate::request::{self, ApiQuery, FilterParams, IndexParam, SearchRequest};
+use crate::request::{
+    self, ApiQuery, FilterBody, FilterParams, IndexParam, SearchRequest, query_string,
+};
 use crate::response::SearchResponse;
 use crate::state::AppState;
 
@@ -40,6 +42,22 @@ struct PageParams {
     group: bool,
 }
 
+impl PageParams {
+    /// The same as a body.
+    fn request(self, filter: FilterBody) -> SearchRequest {
+        SearchRequest {
+            n: self.n,
+            cursor: self.cursor,
+            min_score: self.min_score,
+            exact: self.exact,
+            group: self.group,
+            filter,
+            rerank: Some(0),
+            ..SearchRequest::default()
+        }
+    }
+}
+
 /// Finds pictures like one of the index, which is no result itself
 #[utoipa::path(
     get, path = "/v1/similar/{id}", tag = "search", operation_id = "similar",
@@ -57,19 +75,17 @@ async fn similar(
     ApiQuery(IndexParam { index }): ApiQuery<IndexParam>,
 ) -> Result<Response, ApiError> {
     let engine = state.engine(index.as_deref())?;
-    let request = SearchRequest {
-        n: page.n,
-        cursor: page.cursor,
-        min_score: page.min_score,
-        exact: page.exact,
-        group: page.group,
-        filter: filter.body()?,
-        rerank: Some(0),
-        ..SearchRequest::default()
-    };
+    let explain = page.explain;
     let query = Query {
         picture: Some(Example::Indexed(request::id(&id)?)),
-        ..request.query()?
+        ..page.request(filter.body()?).query()?
     };
-    super::search::respond(engine, query, page.explain).await
+    super::search::respond(engine, query, explain).await
+}
+
+/// Reads a query string as that of this route; for [`crate::parsers`].
+pub(super) fn read(text: &str) {
+    if let Ok(page) = query_string::<PageParams>(text) {
+        let _ = page.request(FilterBody::default()).query();
+    }
 }
