@@ -19,6 +19,56 @@ fn decoded(response: &Response) -> image::RgbImage {
         .into_rgb8()
 }
 
+/// The picture number `seed`, taken with this camera.
+fn taken_with(env: &TestEnv, name: &str, seed: u64, camera: &str) {
+    let mut jpeg = std::io::Cursor::new(Vec::new());
+    crate::harness::picture(seed)
+        .write_to(&mut jpeg, image::ImageFormat::Jpeg)
+        .unwrap();
+    // A TIFF directory with one entry: the model, as text, which follows.
+    let length = u32::try_from(camera.len() + 1).unwrap();
+    let exif = [
+        b"Exif\0\0II*\0\x08\0\0\0\x01\0\x10\x01\x02\0",
+        &length.to_le_bytes()[..],
+        b"\x1a\0\0\0\0\0\0\0",
+        camera.as_bytes(),
+        b"\0",
+    ]
+    .concat();
+    let size = u16::try_from(exif.len() + 2).unwrap().to_be_bytes();
+    let (begin, rest) = jpeg.get_ref().split_at(2);
+    env.write(name, [begin, b"\xff\xe1", &size, &exif, rest].concat());
+}
+
+#[test]
+fn a_camera_is_counted_as_often_as_the_filter_of_its_name_finds_it() {
+    let env = TestEnv::new();
+    for (seed, camera) in [
+        (1, "Canon EOS 5D"),
+        (2, "Canon EOS 5D Mark II"),
+        (3, "Canon EOS 5D Mark II"),
+        (4, "Nikon D70"),
+    ] {
+        taken_with(&env, &format!("album/{seed}.jpg"), seed, camera);
+    }
+    env.bt_index(&["album", "--quiet"]).expect(0);
+    let server = Server::start(&env, &[]);
+    let facets = server.get("/v1/facets").expect(200).json();
+    assert_eq!(
+        facets["cameras"],
+        json!([
+            { "camera": "Canon EOS 5D", "count": 3 },
+            { "camera": "Canon EOS 5D Mark II", "count": 2 },
+            { "camera": "Nikon D70", "count": 1 },
+        ])
+    );
+    for camera in facets["cameras"].as_array().unwrap() {
+        let name = camera["camera"].as_str().unwrap().replace(' ', "%20");
+        let left = server.get(&format!("/v1/browse?camera={name}"));
+        assert_eq!(left.expect(200).json()["total"], camera["count"], "{name}");
+    }
+}
+
 #[test]
 fn a_picture_is_shown_by_its_id() {
     let env = TestEnv::new();

@@ -54,9 +54,9 @@ pub(crate) struct MonthCount {
 /// A camera.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct CameraCount {
-    /// Maker and model.
+    /// Maker and model, as the filter `camera` takes them.
     pub(crate) camera: String,
-    /// Pictures taken with it.
+    /// Pictures taken with it, or with one whose name contains this name: what the filter leaves.
     pub(crate) count: usize,
 }
 
@@ -115,13 +115,34 @@ impl Catalogue {
             folders,
             months: months.map(month).collect(),
             undated,
-            cameras: most(&self.cameras, &cameras)
-                .map(|(camera, count)| CameraCount { camera, count })
-                .collect(),
+            cameras: self.camera_counts(&cameras),
             types: most(&self.formats, &formats)
                 .map(|(format, count)| TypeCount { format, count })
                 .collect(),
         }
+    }
+
+    /// Cameras with the pictures that the filter of their name leaves; it asks for a part of a name. `own`: pictures
+    /// of each.
+    fn camera_counts(&self, own: &[usize]) -> Vec<CameraCount> {
+        let names: Vec<String> = self
+            .cameras
+            .iter()
+            .map(|name| name.to_lowercase())
+            .collect();
+        let with = |part: &str| {
+            let counts = names.iter().zip(own);
+            let within = counts.filter(|(name, _)| name.contains(part));
+            within.map(|(_, count)| count).sum()
+        };
+        let mut counts: Vec<CameraCount> = most(&self.cameras, own)
+            .map(|(camera, _)| CameraCount {
+                count: with(&camera.to_lowercase()),
+                camera,
+            })
+            .collect();
+        counts.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.camera.cmp(&b.camera)));
+        counts
     }
 
     /// A picture counts once in each folder that it is in, however many copies lie there and below.
