@@ -11,6 +11,7 @@ use std::time::Duration;
 use bt_store::{Collection, ContentHash, Filter, Record};
 use moka::sync::Cache;
 
+use crate::aside;
 use crate::engine::{Engine, Snapshot};
 use crate::error::ApiError;
 use crate::pages::PageCursor;
@@ -229,7 +230,7 @@ impl Slot {
         {
             return Ok(ready);
         }
-        let made = tokio::task::spawn_blocking(move || Catalogue::of(snapshot))
+        let made = aside::on_a_thread(move || Catalogue::of(snapshot))
             .await
             .map_err(ApiError::internal)??;
         let made = Arc::new(made);
@@ -252,8 +253,7 @@ impl Catalogues {
                 return Ok(Arc::clone(ready));
             }
         }
-        // On a task of its own: it is made to the end, whether the client stays or not.
-        let renewal = tokio::spawn(slot.renew(Arc::clone(engine)));
+        let renewal = aside::to_the_end(slot.renew(Arc::clone(engine)));
         let renewed = match ready {
             None => renewal.await,
             Some(ready) => match tokio::time::timeout(PATIENCE, renewal).await {

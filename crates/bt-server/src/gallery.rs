@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use crate::album::Album;
+use crate::aside;
 use crate::catalogue::Catalogues;
 use crate::decoder::Decoder;
 use crate::error::ApiError;
@@ -111,9 +112,7 @@ impl Pool {
             let _held = (place, thread);
             work()
         };
-        tokio::task::spawn_blocking(task)
-            .await
-            .map_err(ApiError::internal)?
+        aside::on_a_thread(task).await.map_err(ApiError::internal)?
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod album;
 mod app;
+mod aside;
 mod auth;
 mod catalogue;
 mod decoder;

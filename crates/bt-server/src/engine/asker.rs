@@ -22,6 +22,11 @@ impl Asker {
         Self { model, ticket }
     }
 
+    /// Whom it asks.
+    pub(crate) fn model(&self) -> &Model {
+        &self.model
+    }
+
     /// Who asks, and until when.
     pub(crate) fn ticket(&self) -> &Ticket {
         &self.ticket

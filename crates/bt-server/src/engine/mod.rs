@@ -23,6 +23,7 @@ pub(crate) use asker::Asker;
 pub(crate) use model::{FAILED, Model, Models};
 pub(crate) use snapshot::Snapshot;
 
+use crate::aside;
 use crate::error::ApiError;
 use results::Results;
 use snapshot::Current;
@@ -240,10 +241,8 @@ impl Engine {
         let entered = self.admission.enter(deadline).await?;
         let (ticket, leaves) = Ticket::until(deadline);
         let (snapshot, model) = (self.snapshot(), Arc::clone(&self.model));
-        let span = tracing::Span::current();
-        let done = tokio::task::spawn_blocking(move || {
+        let done = aside::on_a_thread(move || {
             let _entered = entered;
-            let _span = span.enter();
             work(&snapshot, &Asker::new(model, ticket))
         })
         .await;
@@ -259,17 +258,8 @@ impl Engine {
         &self,
         work: impl FnOnce(&Model, &Ticket) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let deadline = self.admission.deadline();
-        let entered = self.admission.enter(deadline).await?;
-        let (ticket, leaves) = Ticket::until(deadline);
-        let model = Arc::clone(&self.model);
-        let done = tokio::task::spawn_blocking(move || {
-            let _entered = entered;
-            work(&model, &ticket)
-        })
-        .await;
-        drop(leaves);
-        done.unwrap_or_else(|panic| Err(ApiError::internal(panic)))
+        self.run(move |_, asker| work(asker.model(), asker.ticket()))
+            .await
     }
 
     /// Until when a request that says nothing may take.

@@ -20,6 +20,7 @@ use utoipa_axum::routes;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
+use crate::aside;
 use crate::described::PictureId;
 use crate::error::ApiError;
 use crate::gallery::EXPORTS;
@@ -157,7 +158,7 @@ async fn export(
     }
     let originals = Arc::clone(&state.gallery.originals);
     let (send, receive) = mpsc::channel(AHEAD);
-    tokio::task::spawn_blocking(move || {
+    aside::on_a_thread(move || {
         let _permit = permit;
         // A client that leaves drops the channel, which ends the writing.
         if let Err(cause) = write(&originals, &records, Chunks(send.clone())) {

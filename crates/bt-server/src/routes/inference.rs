@@ -1,13 +1,11 @@
 //! The model itself, for other programs: vectors of texts and pictures, matching, everything that it says of
-//! a pair. Shapes are those of text-embeddings-inference and of OpenAI's embeddings where they fit.
+//! a pair. Shapes are those of text-embeddings-inference where they fit; OpenAI's are in `openai.rs`.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bt_model::Pixels;
 use bt_query::{Look, Scorer};
 use bt_store::Collection;
@@ -25,7 +23,6 @@ use crate::state::AppState;
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(embed))
-        .routes(routes!(embeddings))
         .routes(routes!(rerank))
         .routes(routes!(features))
 }
@@ -94,7 +91,7 @@ impl Cut {
 }
 
 /// Refuses another length of vectors than that of the model.
-fn as_many(dimensions: Option<usize>, engine: &Engine) -> Result<(), ApiError> {
+pub(super) fn as_many(dimensions: Option<usize>, engine: &Engine) -> Result<(), ApiError> {
     let ours = engine.header().dim;
     match dimensions {
         Some(asked) if asked != ours => Err(ApiError::bad_request(format!(
@@ -172,7 +169,7 @@ async fn embed(
     Ok(Json(vectors))
 }
 
-fn bounded(inputs: usize) -> Result<(), ApiError> {
+pub(super) fn bounded(inputs: usize) -> Result<(), ApiError> {
     request::within("number of inputs", inputs, 1, MOST_INPUTS).map(drop)
 }
 
@@ -221,146 +218,6 @@ fn too_long(place: usize) -> ApiError {
         "the text number {place} is longer than the model reads"
     ))
     .hint("`\"truncate\": true` cuts it")
-}
-
-/// What is embedded, as OpenAI's clients say it.
-#[derive(Debug, Deserialize, Serialize, ToSchema)]
-#[schema(example = json!({ "input": ["a cat on a couch", "a castle at night"] }))]
-struct EmbeddingsRequest {
-    /// One text, or several; at most 256.
-    input: Texts,
-    /// Any name: an index has one model.
-    model: Option<String>,
-    /// `float` (so it is when it is left out), or `base64` of little-endian 32-bit numbers.
-    encoding_format: Option<Encoding>,
-    /// Numbers in a vector: as many as the model gives.
-    dimensions: Option<usize>,
-    /// Who asks; nothing is made of it.
-    user: Option<String>,
-}
-
-/// One text, or several.
-#[derive(Debug, Deserialize, Serialize, ToSchema)]
-#[serde(untagged)]
-enum Texts {
-    /// One.
-    One(String),
-    /// Several; at most 256.
-    Many(Vec<String>),
-}
-
-/// Form of a vector.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum Encoding {
-    /// A list of numbers.
-    Float,
-    /// Base64 of little-endian 32-bit numbers.
-    Base64,
-}
-
-/// A list of vectors.
-#[derive(Debug, Serialize, ToSchema)]
-struct EmbeddingsResponse {
-    /// `list`.
-    object: &'static str,
-    /// In the order asked.
-    data: Vec<EmbeddingBody>,
-    /// What made them.
-    model: String,
-    /// Tokens that were read.
-    usage: Usage,
-}
-
-/// A vector and whose it is.
-#[derive(Debug, Serialize, ToSchema)]
-struct EmbeddingBody {
-    /// `embedding`.
-    object: &'static str,
-    /// Place of the text.
-    index: usize,
-    /// Of unit length.
-    embedding: Vector,
-}
-
-/// A vector in one of two forms.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(untagged)]
-enum Vector {
-    /// A list of numbers.
-    Float(Vec<f32>),
-    /// Base64 of little-endian 32-bit numbers.
-    Base64(String),
-}
-
-/// Tokens that were read.
-#[derive(Debug, Serialize, ToSchema)]
-struct Usage {
-    /// Of all texts.
-    prompt_tokens: usize,
-    /// The same.
-    total_tokens: usize,
-}
-
-/// Vectors of texts, in the shape of OpenAI's embeddings
-#[utoipa::path(
-    post, path = "/v1/embeddings", tag = "inference", params(IndexParam), request_body = EmbeddingsRequest,
-    responses((status = 200, description = "A vector a text", body = EmbeddingsResponse))
-)]
-async fn embeddings(
-    State(state): State<AppState>,
-    ApiQuery(IndexParam { index }): ApiQuery<IndexParam>,
-    ApiJson(request): ApiJson<EmbeddingsRequest>,
-) -> Result<Json<EmbeddingsResponse>, ApiError> {
-    let texts = match request.input {
-        Texts::One(text) => vec![text],
-        Texts::Many(texts) => texts,
-    };
-    bounded(texts.len())?;
-    let engine = state.engine(index.as_deref())?;
-    as_many(request.dimensions, engine)?;
-    let (embedded, tokens) = engine
-        .ask_model(move |model, ticket| {
-            let mut tokens = 0;
-            for text in &texts {
-                let (ids, _) = model
-                    .models()
-                    .embedder()
-                    .token_ids(text)
-                    .map_err(bt_query::Error::from)?;
-                tokens += ids.len();
-            }
-            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-            Ok((model.texts(ticket, &texts)?, tokens))
-        })
-        .await?;
-    let data = embedded.into_iter().enumerate().map(|(index, embedded)| {
-        let embedding = match request.encoding_format.unwrap_or(Encoding::Float) {
-            Encoding::Float => Vector::Float(embedded.vector),
-            Encoding::Base64 => {
-                let bytes: Vec<u8> = embedded
-                    .vector
-                    .iter()
-                    .flat_map(|value| value.to_le_bytes())
-                    .collect();
-                Vector::Base64(STANDARD.encode(bytes))
-            }
-        };
-        EmbeddingBody {
-            object: "embedding",
-            index,
-            embedding,
-        }
-    });
-    Ok(Json(EmbeddingsResponse {
-        object: "list",
-        data: data.collect(),
-        model: engine.header().model.spec.clone(),
-        usage: Usage {
-            prompt_tokens: tokens,
-            total_tokens: tokens,
-        },
-    }))
 }
 
 /// A text with pictures, or a picture with texts.
@@ -480,24 +337,36 @@ fn ranked(
             }
         }
     }
-    let pictures: Vec<(Look, Option<Vec<f32>>)> = shown
-        .iter()
-        .map(|shown| looked_at(shown, can.itc, snapshot, scorer, decoder))
-        .collect::<Result<_, ApiError>>()?;
-    let vectors: Vec<Option<Vec<f32>>> = texts
-        .iter()
-        .map(|text| {
-            let embedded = can.itc.then(|| scorer.embed_text(text)).transpose()?;
-            Ok(embedded.map(|embedded| embedded.vector))
-        })
-        .collect::<bt_query::Result<_>>()?;
-    let looks: Vec<Look> = pictures.iter().map(|(look, _)| look.clone()).collect();
     let asked: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let (model, ticket) = (scorer.model(), scorer.ticket());
+    let (mut looks, mut pictures) = (Vec::new(), Vec::new());
+    let mut fresh = Vec::new();
+    for shown in shown {
+        let (look, vector) = looked_at(shown, snapshot, scorer, decoder)?;
+        looks.push(look);
+        pictures.push(match vector {
+            Vector::Known(vector) => vector,
+            Vector::Fresh(pixels) => {
+                fresh.push((pictures.len(), pixels));
+                None
+            }
+        });
+    }
+    let mut vectors = vec![None; texts.len()];
+    if can.itc {
+        let (places, pixels): (Vec<usize>, Vec<Pixels>) = fresh.into_iter().unzip();
+        for (place, vector) in places.into_iter().zip(model.pictures(ticket, pixels)?) {
+            pictures[place] = Some(vector);
+        }
+        for (vector, embedded) in vectors.iter_mut().zip(model.texts(ticket, &asked)?) {
+            *vector = Some(embedded.vector);
+        }
+    }
     let logits = scorer.match_logits(&asked, &looks)?;
     let calibration = scorer.calibration();
     let mut ranked = Vec::with_capacity(texts.len() * looks.len());
     for ((row, vector), text) in logits.iter().zip(&vectors).zip(texts) {
-        for (logit, (_, picture)) in row.iter().zip(&pictures) {
+        for (logit, picture) in row.iter().zip(&pictures) {
             let cosine = vector
                 .as_ref()
                 .zip(picture.as_ref())
@@ -522,14 +391,19 @@ fn ranked(
     Ok(ranked)
 }
 
+/// The vector of a picture, or what it is made of: all go through the model together.
+enum Vector {
+    Known(Option<Vec<f32>>),
+    Fresh(Pixels),
+}
+
 /// A picture as the reranker takes it, and its vector.
 fn looked_at(
     shown: &Shown,
-    embeds: bool,
     snapshot: &Snapshot,
     scorer: &Asker,
     decoder: &Decoder,
-) -> Result<(Look, Option<Vec<f32>>), ApiError> {
+) -> Result<(Look, Vector), ApiError> {
     match shown {
         Shown::Bytes(bytes) => {
             let rgb = decoder.given(bytes, scorer.ticket())?;
@@ -537,8 +411,8 @@ fn looked_at(
                 id: bt_store::ContentHash::of(bytes),
                 pixels: Arc::new(scorer.prepare(&rgb)),
             };
-            let vector = embeds.then(|| scorer.embed_picture(&rgb)).transpose()?;
-            Ok((look, vector))
+            let pixels = scorer.model().models().embedder().prepare(&rgb);
+            Ok((look, Vector::Fresh(pixels)))
         }
         Shown::Indexed(id) => {
             let look = match scorer.states(*id) {
@@ -549,7 +423,7 @@ fn looked_at(
                 },
             };
             let vector = snapshot.reader.embeddings(&[*id])?.into_iter().next();
-            Ok((look, vector.flatten()))
+            Ok((look, Vector::Known(vector.flatten())))
         }
     }
 }
@@ -618,7 +492,6 @@ async fn features(
 /// Reads a body as each request that there is here; for [`crate::parsers`].
 pub(crate) fn read(bytes: &[u8]) {
     let _ = serde_json::from_slice::<EmbedRequest>(bytes);
-    let _ = serde_json::from_slice::<EmbeddingsRequest>(bytes);
     if let Ok(request) = serde_json::from_slice::<FeaturesRequest>(bytes) {
         let _ = request.image.shown();
     }

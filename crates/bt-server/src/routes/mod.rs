@@ -3,6 +3,7 @@
 mod browse;
 mod export;
 mod inference;
+mod openai;
 mod operations;
 mod pictures;
 mod range;
@@ -14,7 +15,6 @@ mod upload;
 use utoipa_axum::router::OpenApiRouter;
 
 pub(crate) use export::Asked as AskedExport;
-pub(crate) use inference::read as read_inference;
 pub(crate) use operations::IndexBody;
 pub(crate) use range::{Part, asked, has_it, part};
 pub(crate) use search::form as read_search_form;
@@ -22,6 +22,12 @@ pub(crate) use session::read as read_sign_in;
 pub(crate) use upload::read as read_form;
 
 use crate::state::AppState;
+
+/// Reads a body as each request to the model; for [`crate::parsers`].
+pub(crate) fn read_inference(bytes: &[u8]) {
+    inference::read(bytes);
+    openai::read(bytes);
+}
 
 /// Reads a query string as that of each route but searching; for [`crate::parsers`].
 pub(crate) fn read_query(text: &str) {
@@ -36,6 +42,7 @@ pub(crate) fn guarded() -> OpenApiRouter<AppState> {
         .merge(search::routes())
         .merge(similar::routes())
         .merge(inference::routes())
+        .merge(openai::routes())
         .merge(pictures::routes())
         .merge(browse::routes())
         .merge(export::routes())

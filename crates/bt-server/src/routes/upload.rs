@@ -19,6 +19,7 @@ use utoipa_axum::routes;
 
 use super::pictures::find;
 use crate::album::{AT_ONCE, Album, LONGEST_CAPTION};
+use crate::aside;
 use crate::described::PictureId;
 use crate::engine::{Engine, Snapshot};
 use crate::error::ApiError;
@@ -96,8 +97,7 @@ async fn upload(
         .await
         .map_err(|error| ApiError::bad_request(error.body_text()))?;
     let (image, caption) = read(form, most).await?;
-    // From here on it is done to the end, whether the client stays or not.
-    let done = tokio::spawn(async move {
+    let done = aside::to_the_end(async move {
         let _permit = permit;
         put(&state, &album, &engine, image, caption).await
     });
@@ -259,7 +259,7 @@ async fn delete(
 ) -> Result<StatusCode, ApiError> {
     let album = album(&state, index.as_deref())?;
     let engine = Arc::clone(state.engine(index.as_deref())?);
-    let done = tokio::spawn(async move { take_out(&state, &album, &engine, &id).await });
+    let done = aside::to_the_end(async move { take_out(&state, &album, &engine, &id).await });
     done.await.map_err(ApiError::internal)??;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -337,7 +337,7 @@ async fn index(
         let stop = AtomicBool::new(false);
         job.visit(changed, gone, Some(encoder), &stop, &mut |_| {})
     };
-    let outcome = tokio::task::spawn_blocking(visit)
+    let outcome = aside::on_a_thread(visit)
         .await
         .map_err(ApiError::internal)?;
     let report = match outcome {
