@@ -9,6 +9,7 @@ mod files;
 mod finding;
 mod models;
 mod refusing;
+mod settings;
 mod showing;
 
 use std::path::{Path, PathBuf};

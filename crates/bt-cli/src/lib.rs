@@ -3,6 +3,7 @@
 //! Nothing here knows what a program does; hints come from the caller.
 
 mod exit;
+mod flags;
 mod progress;
 mod report;
 mod settings;
@@ -10,7 +11,8 @@ mod stop;
 pub mod text;
 
 pub use exit::Exit;
+pub use flags::at_least_one;
 pub use progress::Progress;
 pub use report::{Hinted, hinted, run};
-pub use settings::{at_least_one, parse};
+pub use settings::parse;
 pub use stop::stop_on_ctrl_c;

@@ -68,7 +68,10 @@ Examples:
       teaches a checkpoint without heads to search, from captioned pictures
 
 Exit codes:
-  0 done   2 error   3 done, but some pictures could not be read   130 stopped by Ctrl-C";
+  0 done   2 error   3 done, but some pictures could not be read   130 stopped by Ctrl-C
+
+Settings: flags, then BT_MODEL, BT_DEVICE and BT_PRECISION, then the settings file
+(BT_SETTINGS, else ~/.config/bridgetower/settings.toml).";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
