@@ -1,6 +1,7 @@
 //! Files that say which words describe which picture. Three forms are read:
 //!
-//! - `{"a/b.jpg": {"captions": ["..", ".."]}, ..}`, as samples/samples.json;
+//! - `{"a/b.jpg": {"captions": ["..", ".."]}, ..}`, as samples/samples.json, with `objects` where it is known
+//!   what the picture shows;
 //! - `[{"image": "a/b.jpg", "caption": ".."}, ..]`, `captions` for several, `file_name` for `image`;
 //! - the Karpathy split of Flickr30k and COCO: `{"images": [{"filepath", "filename", "split", "sentences"}]}`.
 
@@ -13,25 +14,38 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 
 /// A picture with the texts that describe it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Captioned {
     /// The picture's file.
     pub picture: PathBuf,
-    /// At least one text.
+    /// Texts; none of them is blank.
     pub captions: Vec<String>,
-    /// What the file says the picture is for.
-    pub part: Option<Part>,
+    /// Names of things that it shows, where the file says so.
+    pub objects: Vec<String>,
+    /// Which split of the file it belongs to, where there are some: `train`, `val`, `test`, ...
+    pub split: Option<String>,
 }
 
 /// What a picture is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub(crate) enum Part {
     /// Learning.
     Train,
     /// Choosing how to learn.
     Validation,
     /// Measuring what was learnt.
     HeldOut,
+}
+
+impl Captioned {
+    /// What its split is for.
+    pub(crate) fn part(&self) -> Option<Part> {
+        Some(match self.split.as_deref()? {
+            "test" => Part::HeldOut,
+            "val" => Part::Validation,
+            _ => Part::Train, // train, and COCO's restval
+        })
+    }
 }
 
 #[derive(Deserialize)]
@@ -45,7 +59,7 @@ enum File {
 #[derive(Deserialize)]
 struct KarpathyImage {
     #[serde(default)]
-    filepath: Option<String>,
+    filepath: String,
     filename: String,
     split: String,
     sentences: Vec<Sentence>,
@@ -73,6 +87,8 @@ struct Listed {
 struct Described {
     #[serde(alias = "caption")]
     captions: OneOrMany,
+    #[serde(default)]
+    objects: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -91,11 +107,12 @@ impl OneOrMany {
     }
 }
 
-/// Reads a file of captions. Pictures are relative to `images`, or to the file's folder without it; a
-/// picture that is listed several times gets all its captions; one without any is left out.
+/// Reads a file of captions: pictures in its order, those of an object sorted by name. They are relative to
+/// `images`, or to the file's folder without it; a picture that is listed several times is one, with all its
+/// captions.
 ///
 /// # Errors
-/// The file cannot be read, or has none of the three forms.
+/// The file cannot be read, has none of the three forms, or has no caption.
 pub fn read_captions(file: &Path, images: Option<&Path>) -> Result<Vec<Captioned>> {
     let bad = |what: String| Error::BadFile {
         path: file.to_owned(),
@@ -113,73 +130,75 @@ pub fn read_captions(file: &Path, images: Option<&Path>) -> Result<Vec<Captioned
         )
     })?;
     let folder = images.or_else(|| file.parent()).unwrap_or(Path::new(""));
-    let rows: Vec<(PathBuf, Vec<String>, Option<Part>)> = match parsed {
-        File::Karpathy { images } => images.into_iter().map(karpathy).collect(),
+    let listed: Vec<Captioned> = match parsed {
+        File::Karpathy { images } => images.into_iter().map(|one| one.below(folder)).collect(),
         File::List(list) => list
             .into_iter()
-            .map(|one| {
-                (
-                    PathBuf::from(one.image),
-                    one.texts.captions.into_vec(),
-                    None,
-                )
-            })
+            .map(|one| one.texts.of(folder.join(one.image)))
             .collect(),
         File::Album(album) => album
             .into_iter()
-            .map(|(name, texts)| (PathBuf::from(name), texts.captions.into_vec(), None))
+            .map(|(name, texts)| texts.of(folder.join(name)))
             .collect(),
     };
     let mut places: BTreeMap<PathBuf, usize> = BTreeMap::new();
     let mut all: Vec<Captioned> = Vec::new();
-    for (name, captions, part) in rows {
-        let captions: Vec<String> = captions
-            .into_iter()
-            .filter(|text| !text.trim().is_empty())
-            .collect();
-        if captions.is_empty() {
-            continue;
-        }
-        let place = *places.entry(name.clone()).or_insert(all.len());
+    for mut one in listed {
+        one.captions.retain(|text| !text.trim().is_empty());
+        let place = *places.entry(one.picture.clone()).or_insert(all.len());
         match all.get_mut(place) {
-            Some(known) => known.captions.extend(captions),
-            None => all.push(Captioned {
-                picture: folder.join(name),
-                captions,
-                part,
-            }),
+            Some(known) => {
+                known.captions.extend(one.captions);
+                known.objects.extend(one.objects);
+            }
+            None => all.push(one),
         }
     }
-    if all.is_empty() {
+    if all.iter().all(|one| one.captions.is_empty()) {
         return Err(bad("it describes no picture".to_owned()));
     }
     Ok(all)
 }
 
-fn karpathy(image: KarpathyImage) -> (PathBuf, Vec<String>, Option<Part>) {
-    let part = match image.split.as_str() {
-        "test" => Part::HeldOut,
-        "val" => Part::Validation,
-        _ => Part::Train, // train, and COCO's restval
-    };
-    let name = Path::new(image.filepath.as_deref().unwrap_or("")).join(image.filename);
-    (
-        name,
-        image
-            .sentences
-            .into_iter()
-            .map(|sentence| sentence.raw)
-            .collect(),
-        Some(part),
-    )
+impl Described {
+    fn of(self, picture: PathBuf) -> Captioned {
+        Captioned {
+            picture,
+            captions: self.captions.into_vec(),
+            objects: self.objects,
+            split: None,
+        }
+    }
+}
+
+impl KarpathyImage {
+    fn below(self, folder: &Path) -> Captioned {
+        // COCO's pictures lie in folders (val2014/..), unless somebody put them all into one.
+        let nested = folder.join(&self.filepath).join(&self.filename);
+        let picture = if nested.is_file() {
+            nested
+        } else {
+            folder.join(&self.filename)
+        };
+        let captions = self.sentences.into_iter().map(|sentence| sentence.raw);
+        Captioned {
+            picture,
+            captions: captions.collect(),
+            objects: Vec::new(),
+            split: Some(self.split),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Beside the file lies the picture `val2014/1.jpg`.
     fn read(text: &str) -> Result<Vec<Captioned>> {
         let folder = tempfile::tempdir().unwrap();
+        fs_err::create_dir(folder.path().join("val2014")).unwrap();
+        fs_err::write(folder.path().join("val2014/1.jpg"), "").unwrap();
         let file = folder.path().join("captions.json");
         fs_err::write(&file, text).unwrap();
         let mut all = read_captions(&file, None)?;
@@ -194,18 +213,21 @@ mod tests {
         Captioned {
             picture: picture.into(),
             captions,
-            part: None,
+            ..Captioned::default()
         }
     }
 
     #[test]
     fn the_three_forms_are_read() {
         let album = read(
-            r#"{"a/b.jpg": {"captions": ["a cat", " "], "objects": ["cat"]}, "c.png": {"caption": "a dog"}}"#,
+            r#"{"c.png": {"caption": "a dog"}, "a/b.jpg": {"captions": ["a cat", " "], "objects": ["cat"]},
+                "d.png": {"captions": []}}"#,
         );
+        let mut cat = plain("a/b.jpg", &["a cat"]);
+        cat.objects.push("cat".to_owned());
         assert_eq!(
             album.unwrap(),
-            [plain("a/b.jpg", &["a cat"]), plain("c.png", &["a dog"])]
+            [cat, plain("c.png", &["a dog"]), plain("d.png", &[])]
         );
         let list = read(
             r#"[{"image": "a.jpg", "caption": "x"}, {"file_name": "b.jpg", "captions": ["y"]}, {"image": "a.jpg", "caption": "z"}]"#,
@@ -217,17 +239,20 @@ mod tests {
         let split = read(
             r#"{"dataset": "coco", "images": [
                 {"filepath": "val2014", "filename": "1.jpg", "split": "test", "sentences": [{"raw": "a man", "tokens": ["a", "man"]}]},
-                {"filename": "2.jpg", "split": "restval", "sentences": [{"raw": "a boat"}]}]}"#,
+                {"filepath": "val2014", "filename": "2.jpg", "split": "restval", "sentences": [{"raw": "a boat"}]}]}"#,
         )
         .unwrap();
         assert_eq!(
-            (split[0].picture.as_path(), split[0].part),
+            (split[0].picture.as_path(), split[0].part()),
             (Path::new("val2014/1.jpg"), Some(Part::HeldOut))
         );
+        assert_eq!(split[0].split.as_deref(), Some("test"));
         assert_eq!(
-            (split[1].captions[0].as_str(), split[1].part),
-            ("a boat", Some(Part::Train))
+            (split[1].picture.as_path(), split[1].part()),
+            (Path::new("2.jpg"), Some(Part::Train)),
+            "all in one folder"
         );
+        assert_eq!(split[1].captions, ["a boat"]);
     }
 
     #[test]
@@ -236,6 +261,7 @@ mod tests {
             ("{", "not JSON"),
             ("[1, 2]", "not a file of captions"),
             ("{}", "describes no picture"),
+            (r#"{"a.jpg": {"captions": [" "]}}"#, "describes no picture"),
         ] {
             let error = read(text).unwrap_err().to_string();
             assert!(

@@ -38,7 +38,7 @@ mod transfer;
 
 pub use cache::folder as cache_folder;
 pub use calibration::{Calibration, FIRST_LOOKED_AT, Platt, RankBy};
-pub use captions::{Captioned, Part, read_captions};
+pub use captions::{Captioned, read_captions};
 pub use checkpoint::{
     Checkpoint, ConvertOptions, Converted, Event, Hub, HubError, Info, InfoFile, Parameters, Token,
     convert,

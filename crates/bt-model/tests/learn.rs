@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use bt_model::{
-    Captioned, Checkpoint, Encoder, Exec, Fit, LearnEvent, LearnOptions, Learnt, ModelChoice, Part,
+    Captioned, Checkpoint, Encoder, Exec, Fit, LearnEvent, LearnOptions, Learnt, ModelChoice,
     Pixels, read_captions,
 };
 use candle_core::{Device, Tensor};
@@ -58,7 +58,7 @@ fn drawn_album() -> Vec<Captioned> {
                 album.push(Captioned {
                     picture: format!("{ground}-{thing}-{place}").into(),
                     captions,
-                    part: None,
+                    ..Captioned::default()
                 });
             }
         }
@@ -192,7 +192,7 @@ fn pictures_that_cannot_be_read_are_left_out_wherever_they_stand() {
             Captioned {
                 picture: "broken".into(),
                 captions: vec!["x".to_owned()],
-                part: None,
+                ..Captioned::default()
             },
         );
     }
@@ -278,13 +278,14 @@ fn heads_learnt_for_mini_find_nine_tenths_of_what_its_own_find() {
         .map(|(_, one)| one.picture.clone())
         .collect();
     for (i, one) in album.iter_mut().enumerate() {
-        one.part = Some(if ours.contains(&one.picture) {
-            Part::HeldOut
+        let split = if ours.contains(&one.picture) {
+            "test"
         } else if i % 7 == 1 {
-            Part::Validation
+            "val"
         } else {
-            Part::Train
-        });
+            "train"
+        };
+        one.split = Some(split.to_owned());
     }
     let options = LearnOptions::default();
     let learnt = bt_model::learn_heads(

@@ -35,7 +35,7 @@ impl Parts {
         let mut parts = Self::default();
         let mut undecided = Vec::new();
         for (picture, one) in album.iter().enumerate() {
-            match one.part {
+            match one.part() {
                 Some(Part::Train) => parts.train.push(picture),
                 Some(Part::Validation) => parts.validation.push(picture),
                 Some(Part::HeldOut) => parts.held_out.push(picture),
@@ -89,11 +89,12 @@ pub(super) fn stack(rows: &[Vec<f32>], chosen: &[usize]) -> Result<Tensor> {
 mod tests {
     use super::*;
 
-    fn captioned(part: Option<Part>) -> Captioned {
+    fn captioned(split: Option<&str>) -> Captioned {
         Captioned {
             picture: "a.jpg".into(),
             captions: vec!["a".to_owned()],
-            part,
+            split: split.map(str::to_owned),
+            ..Captioned::default()
         }
     }
 
@@ -125,9 +126,9 @@ mod tests {
     #[test]
     fn a_split_in_the_file_is_kept() {
         let album = [
-            captioned(Some(Part::HeldOut)),
-            captioned(Some(Part::Train)),
-            captioned(Some(Part::Validation)),
+            captioned(Some("test")),
+            captioned(Some("train")),
+            captioned(Some("val")),
         ];
         let album: Vec<&Captioned> = album.iter().collect();
         let parts = Parts::of(&album, 0.9, 0);

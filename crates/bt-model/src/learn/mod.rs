@@ -265,7 +265,7 @@ pub fn learn_heads(
     Ok(learnt)
 }
 
-/// Runs the towers over all pictures that can be read, and over their captions.
+/// Runs the towers over all captioned pictures that can be read, and over their captions.
 fn embed<'a>(
     encoder: &Encoder,
     captioned: &'a [Captioned],
@@ -273,9 +273,13 @@ fn embed<'a>(
     on: &mut dyn FnMut(LearnEvent),
 ) -> Result<(Vec<&'a Captioned>, Album, Vec<String>)> {
     let (mut read_ones, mut album, mut texts) = (Vec::new(), Album::default(), Vec::new());
+    let captioned: Vec<&Captioned> = captioned
+        .iter()
+        .filter(|one| !one.captions.is_empty())
+        .collect();
     for chunk in captioned.chunks(PICTURES_AT_ONCE) {
         let mut pixels: Vec<Pixels> = Vec::with_capacity(chunk.len());
-        for one in chunk {
+        for &one in chunk {
             match read(&one.picture) {
                 Ok(rgb) => {
                     pixels.push(encoder.prepare(&rgb));

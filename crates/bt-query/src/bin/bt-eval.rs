@@ -20,9 +20,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Measures how well a model finds pictures for captions, and captions for pictures
 ///
-/// PAIRS is a samples.json ({"picture.jpg": {"captions": [..]}}) or a Karpathy split
-/// (dataset_flickr30k.json, dataset_coco.json). Prints R@1, R@5, R@10 and nDCG@10: by embeddings, with the
-/// first K reranked by ITM, and with the first K reranked by ITM and embeddings together.
+/// PAIRS is a samples.json ({"picture.jpg": {"captions": [..]}}), a list ([{"image": "picture.jpg",
+/// "caption": ".."}]) or a Karpathy split (dataset_flickr30k.json, dataset_coco.json). Prints R@1, R@5, R@10
+/// and nDCG@10: by embeddings, with the first K reranked by ITM, and with the first K reranked by ITM and
+/// embeddings together.
 #[derive(Debug, Parser)]
 #[command(name = "bt-eval", version, max_term_width = 100, after_long_help = EPILOGUE)]
 struct Cli {
@@ -280,7 +281,6 @@ impl Cli {
                     bar.0
                         .note(&format!("downloading {file}: {}{of}", text::bytes(done)));
                 }
-                _ => {}
             },
         );
         bar.finish();

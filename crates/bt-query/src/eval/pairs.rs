@@ -1,11 +1,9 @@
-//! Pictures with captions, read from the forms that people have: samples.json, and the splits of Flickr30k
-//! and COCO that Karpathy made (dataset_flickr30k.json, dataset_coco.json).
+//! What is selected of a file of captions to measure with: pictures, captions, and how they are related.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use serde_json::Value;
+use bt_model::read_captions;
 
 use crate::error::{Error, Result};
 
@@ -34,7 +32,7 @@ pub struct Pairs {
 pub struct Selection<'a> {
     /// Folder of the pictures.
     pub images: &'a Path,
-    /// Split of a Karpathy file: `test`, `val`, ...
+    /// Which split, of a file that has some: `test`, `val`, ...
     pub split: &'a str,
     /// Captions of a picture, at most.
     pub captions: usize,
@@ -42,117 +40,33 @@ pub struct Selection<'a> {
     pub pictures: usize,
 }
 
-#[derive(Deserialize)]
-struct Sample {
-    captions: Vec<String>,
-    #[serde(default)]
-    objects: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Karpathy {
-    images: Vec<KarpathyImage>,
-}
-
-#[derive(Deserialize)]
-struct KarpathyImage {
-    filename: String,
-    #[serde(default)]
-    filepath: String,
-    split: String,
-    sentences: Vec<Sentence>,
-}
-
-#[derive(Deserialize)]
-struct Sentence {
-    raw: String,
-}
-
 impl Pairs {
-    /// Reads either form; which one it is shows by the list `images`.
+    /// Reads a file of captions ([`read_captions`]); of one with splits, the one that is selected. Pictures
+    /// without captions count, too: none of them is a right answer.
     ///
     /// # Errors
-    /// The file cannot be read, is of neither form, or holds no pair that was selected.
+    /// The file cannot be read, is no file of captions, or holds no pair that was selected.
     pub fn read(path: &Path, selection: &Selection<'_>) -> Result<Self> {
-        let bad = |what: String| Error::BadFile {
-            path: path.to_owned(),
-            what,
-        };
-        let value: Value = serde_json::from_slice(&fs_err::read(path)?)
-            .map_err(|error| bad(format!("not JSON: {error}")))?;
-        let pairs = if value.get("images").is_some_and(Value::is_array) {
-            let file: Karpathy = serde_json::from_value(value)
-                .map_err(|error| bad(format!("not a Karpathy split: {error}")))?;
-            Self::of_karpathy(file, selection)
-        } else {
-            let file: BTreeMap<String, Sample> =
-                serde_json::from_value(value).map_err(|error| {
-                    bad(format!(
-                        "neither samples.json ({error}) nor a Karpathy split (no list `images`)"
-                    ))
-                })?;
-            Self::of_samples(file, selection)
-        };
+        let mut pairs = Self::default();
+        let selected = read_captions(path, Some(selection.images))?
+            .into_iter()
+            .filter(|one| one.split.as_deref().is_none_or(|of| of == selection.split));
+        for one in selected.take(selection.pictures) {
+            let picture = pairs.pictures.len();
+            pairs.pictures.push(one.picture);
+            pairs.objects.push(one.objects.into_iter().collect());
+            let captions = one.captions.into_iter().take(selection.captions);
+            pairs
+                .captions
+                .extend(captions.map(|words| Caption { words, picture }));
+        }
         if pairs.captions.is_empty() {
-            return Err(bad(format!(
-                "no captioned picture of the split `{}`",
-                selection.split
-            )));
+            return Err(Error::BadFile {
+                path: path.to_owned(),
+                what: format!("no captioned picture of the split `{}`", selection.split),
+            });
         }
         Ok(pairs)
-    }
-
-    fn of_samples(file: BTreeMap<String, Sample>, selection: &Selection<'_>) -> Self {
-        let mut pairs = Self::default();
-        for (name, sample) in file.into_iter().take(selection.pictures) {
-            let objects = sample.objects.into_iter().collect();
-            pairs.add(
-                selection.images.join(name),
-                objects,
-                sample.captions,
-                selection.captions,
-            );
-        }
-        pairs
-    }
-
-    fn of_karpathy(file: Karpathy, selection: &Selection<'_>) -> Self {
-        let mut pairs = Self::default();
-        let split = file
-            .images
-            .into_iter()
-            .filter(|image| image.split == selection.split);
-        for image in split.take(selection.pictures) {
-            // COCO's pictures lie in folders (val2014/..), unless somebody put them all into one.
-            let nested = selection.images.join(&image.filepath).join(&image.filename);
-            let path = if nested.is_file() {
-                nested
-            } else {
-                selection.images.join(&image.filename)
-            };
-            let captions = image
-                .sentences
-                .into_iter()
-                .map(|sentence| sentence.raw)
-                .collect();
-            pairs.add(path, BTreeSet::new(), captions, selection.captions);
-        }
-        pairs
-    }
-
-    fn add(
-        &mut self,
-        path: PathBuf,
-        objects: BTreeSet<String>,
-        captions: Vec<String>,
-        most: usize,
-    ) {
-        let picture = self.pictures.len();
-        self.pictures.push(path);
-        self.objects.push(objects);
-        let captions = captions.into_iter().take(most);
-        self.captions
-            .extend(captions.map(|words| Caption { words, picture }));
     }
 
     /// The things that the file lists, each with the pictures that show it.
@@ -240,6 +154,20 @@ mod tests {
     }"#;
 
     #[test]
+    fn pictures_without_captions_are_there_to_be_mistaken() {
+        let text = r#"{"a.jpg": {"captions": []}, "b.jpg": {"caption": "a cat"}}"#;
+        let pairs = read(text, 9).unwrap();
+        assert_eq!(pairs.pictures.len(), 2);
+        assert_eq!(pairs.captions[0].picture, 1);
+        let list = r#"[{"image": "b.jpg", "caption": "x"}, {"image": "a.jpg", "caption": "y"}]"#;
+        let pairs = read(list, 9).unwrap();
+        assert_eq!(
+            pairs.pictures,
+            ["/images/b.jpg", "/images/a.jpg"].map(Path::new)
+        );
+    }
+
+    #[test]
     fn samples_are_read_in_the_order_of_their_names() {
         let pairs = read(SAMPLES, 9).unwrap();
         assert_eq!(pairs.pictures[1], Path::new("/images/b/2.jpg"));
@@ -315,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_neither_form_is_refused_by_name() {
+    fn a_file_of_no_form_is_refused_by_name() {
         for text in [
             "[",
             "[1]",
