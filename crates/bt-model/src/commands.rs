@@ -381,10 +381,7 @@ fn learn_heads(cli: &Cli, command: &LearnHeads) -> Result<Exit> {
     let mut recall = |title: &str, recall: Option<Recall>| match recall {
         Some(Recall { at_1, at_5, at_10 }) => writeln!(
             out,
-            "  {title}  R@1 {:.1}  R@5 {:.1}  R@10 {:.1}",
-            100.0 * at_1,
-            100.0 * at_5,
-            100.0 * at_10
+            "  {title}  R@1 {at_1:.1}  R@5 {at_5:.1}  R@10 {at_10:.1}"
         ),
         None => Ok(()),
     };

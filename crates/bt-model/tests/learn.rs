@@ -233,7 +233,7 @@ fn pictures_that_cannot_be_read_are_left_out_wherever_they_stand() {
     assert!(nothing.unwrap_err().to_string().contains("too few"));
 }
 
-/// R@10 of captions to pictures among `pictures`.
+/// R@10 of captions to pictures among `pictures`, in per cent.
 fn recall_at_10(model: &Encoder, pictures: &[&Captioned]) -> f32 {
     let pixels: Vec<Pixels> = pictures
         .iter()
@@ -255,7 +255,7 @@ fn recall_at_10(model: &Encoder, pictures: &[&Captioned]) -> f32 {
             asked += 1;
         }
     }
-    found as f32 / asked as f32
+    100.0 * found as f32 / asked as f32
 }
 
 fn open(path: &Path) -> Result<RgbImage, String> {
@@ -305,12 +305,12 @@ fn heads_learnt_for_mini_find_nine_tenths_of_what_its_own_find() {
     let own = recall_at_10(&encoder(&root("models/mini")), &held_out);
     let new = recall_at_10(&encoder(&out), &held_out);
     println!(
-        "{} pictures held out: R@10 {new:.3}, its own heads {own:.3}; {learnt:?}",
+        "{} pictures held out: R@10 {new:.1}, its own heads {own:.1}; {learnt:?}",
         held_out.len()
     );
     assert!(new >= 0.9 * own, "{new} of {own}");
     assert!(
-        (learnt.text_to_image.unwrap().at_10 - new).abs() < 0.02,
+        (learnt.text_to_image.unwrap().at_10 - new).abs() < 2.0,
         "what is reported is what is found"
     );
     assert!(learnt.itm_auc.unwrap() > 0.7, "{learnt:?}");

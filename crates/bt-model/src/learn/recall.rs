@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// Share of queries whose right answer is among the first 1, 5 and 10.
+/// Percentage of queries whose right answer is among the first 1, 5 and 10.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Recall {
     /// Among the first 1.
@@ -50,13 +50,14 @@ fn rank(scores: impl Iterator<Item = f32>, own: f32) -> usize {
 
 fn recall(ranks: impl Iterator<Item = usize>) -> Recall {
     let ranks: Vec<usize> = ranks.collect();
-    let share = |k: usize| {
-        ranks.iter().filter(|rank| **rank < k).count() as f32 / ranks.len().max(1) as f32
+    let percent = |k: usize| {
+        let within = ranks.iter().filter(|rank| **rank < k).count();
+        100.0 * within as f32 / ranks.len().max(1) as f32
     };
     Recall {
-        at_1: share(1),
-        at_5: share(5),
-        at_10: share(10),
+        at_1: percent(1),
+        at_5: percent(5),
+        at_10: percent(10),
     }
 }
 
@@ -72,18 +73,18 @@ mod tests {
         assert_eq!(
             words,
             Recall {
-                at_1: 1.0 / 3.0,
-                at_5: 1.0 / 3.0,
-                at_10: 2.0 / 3.0
+                at_1: 100.0 / 3.0,
+                at_5: 100.0 / 3.0,
+                at_10: 200.0 / 3.0
             }
         );
         // Each text has the same cosine with a picture, so none beats its own.
         assert_eq!(
             back,
             Recall {
-                at_1: 1.0,
-                at_5: 1.0,
-                at_10: 1.0
+                at_1: 100.0,
+                at_5: 100.0,
+                at_10: 100.0
             }
         );
     }

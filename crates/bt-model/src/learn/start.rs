@@ -276,7 +276,7 @@ mod tests {
         );
         let owner: Vec<usize> = (0..rest.len()).collect();
         let (words, back) = super::super::recall::both_ways(&texts, &pictures, &owner);
-        assert!(words.at_1 > 0.8 && back.at_1 > 0.8, "{words:?} {back:?}");
+        assert!(words.at_1 > 80.0 && back.at_1 > 80.0, "{words:?} {back:?}");
     }
 
     #[test]
