@@ -19,6 +19,14 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
+/// `1.5 MB of 3.0 MB`, or `1.5 MB` where nobody knows of how many.
+pub fn bytes_of(done: u64, total: Option<u64>) -> String {
+    match total {
+        Some(total) => format!("{} of {}", bytes(done), bytes(total)),
+        None => bytes(done),
+    }
+}
+
 /// `1,234,567`.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -74,6 +82,8 @@ mod tests {
         assert_eq!(bytes(999), "999 B");
         assert_eq!(bytes(999_960), "1.0 MB");
         assert_eq!(bytes(1_500_000), "1.5 MB");
+        assert_eq!(bytes_of(9, Some(1_500_000)), "9 B of 1.5 MB");
+        assert_eq!(bytes_of(9, None), "9 B");
         assert_eq!(count(0), "0");
         assert_eq!(count(1_234_567), "1,234,567");
     }

@@ -276,21 +276,14 @@ impl Narrator<'_> {
                 text::count(stage.done),
                 text::count(stage.total)
             )),
-            Event::Model(bt_model::Event::Measuring(precision)) if !self.cli.quiet => {
-                self.progress.line(&format!(
-                    "measuring once what {precision} costs this checkpoint"
-                ));
-            }
-            Event::Model(bt_model::Event::Loss { precision, loss }) if !self.cli.quiet => {
-                self.progress.line(&format!("{precision}: {loss}"));
-            }
-            Event::Model(bt_model::Event::Warning(warning)) if !self.cli.quiet => {
-                self.progress.line(&format!("warning: {warning}"));
-            }
             Event::Model(bt_model::Event::Download { file, done, total }) => {
-                let of = total.map_or(String::new(), |total| format!(" of {}", text::bytes(total)));
-                self.progress
-                    .note(&format!("downloading {file}: {}{of}", text::bytes(*done)));
+                let of = text::bytes_of(*done, *total);
+                self.progress.note(&format!("downloading {file}: {of}"));
+            }
+            Event::Model(event) if !self.cli.quiet => {
+                if let Some(line) = event.line() {
+                    self.progress.line(&line);
+                }
             }
             Event::Store(warning) if !self.cli.quiet => {
                 self.progress.line(&format!("warning: {warning}"));

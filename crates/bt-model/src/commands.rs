@@ -38,7 +38,7 @@ fn print_json(value: &impl serde::Serialize) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Shows downloads and warnings while a model is found and loaded.
+/// Shows what finding and loading a model is doing.
 struct Finding {
     progress: Progress,
     quiet: bool,
@@ -53,18 +53,15 @@ impl Finding {
     }
 
     fn see(&mut self, event: Event) {
-        match event {
-            Event::Warning(warning) if !self.quiet => {
-                self.progress.line(&format!("warning: {warning}"))
+        if let Some(line) = event.line().filter(|_| !self.quiet) {
+            self.progress.line(&line);
+        }
+        if let Event::Download { file, done, total } = event {
+            if let Some(total) = total {
+                self.progress.total(total);
             }
-            Event::Download { file, done, total } => {
-                if let Some(total) = total {
-                    self.progress.total(total);
-                }
-                self.progress.done(done);
-                self.progress.note(&file);
-            }
-            _ => {}
+            self.progress.done(done);
+            self.progress.note(&file);
         }
     }
 }

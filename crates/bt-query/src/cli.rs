@@ -402,23 +402,15 @@ impl Cli {
         let reranks = self.rerank > 0 && !(self.text.is_empty() && self.not.is_empty());
         let spec = self.model.as_deref();
         let models = Models::load(header, spec, reranks, &exec, &mut |event| match event {
-            bt_model::Event::Measuring(precision) if !self.quiet => {
-                anstream::eprintln!("measuring once what {precision} costs this checkpoint");
-            }
-            bt_model::Event::Loss { precision, loss } if !self.quiet => {
-                anstream::eprintln!("{precision}: {loss}");
-            }
-            bt_model::Event::Warning(warning) if !self.quiet => {
-                anstream::eprintln!("warning: {warning}");
-            }
             bt_model::Event::Download { file, done, total } => {
-                let of = total.map_or(String::new(), |total| {
-                    format!(" of {}", bt_cli::text::bytes(total))
-                });
-                progress.shown(self.quiet).note(&format!(
-                    "downloading {file}: {}{of}",
-                    bt_cli::text::bytes(done)
-                ));
+                let of = bt_cli::text::bytes_of(done, total);
+                let bar = progress.shown(self.quiet);
+                bar.note(&format!("downloading {file}: {of}"));
+            }
+            event => {
+                if let Some(line) = event.line() {
+                    self.say(&line);
+                }
             }
             _ => {}
         });

@@ -224,16 +224,14 @@ fn load(header: &Header, spec: Option<&str>, options: &Options) -> bt_query::Res
     tracing::info!(model = spec_of(spec), device = exec.name(), "loading");
     Models::load(header, spec, true, &exec, &mut |event| match event {
         bt_model::Event::Warning(warning) => tracing::warn!("{warning}"),
-        bt_model::Event::Measuring(precision) => {
-            tracing::info!("measuring once what {precision} costs this checkpoint");
-        }
-        bt_model::Event::Loss { precision, loss } => {
-            tracing::info!("{precision}: {loss}")
-        }
         bt_model::Event::Download { file, done, total } if Some(done) == total => {
             tracing::info!(file, bytes = done, "downloaded");
         }
-        _ => {}
+        event => {
+            if let Some(line) = event.line() {
+                tracing::info!("{line}");
+            }
+        }
     })
 }
 

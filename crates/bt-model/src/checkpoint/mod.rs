@@ -57,6 +57,20 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// One line for people; none for a download's progress.
+    pub fn line(&self) -> Option<String> {
+        match self {
+            Self::Warning(warning) => Some(format!("warning: {warning}")),
+            Self::Measuring(precision) => Some(format!(
+                "measuring once what {precision} costs this checkpoint"
+            )),
+            Self::Loss { precision, loss } => Some(format!("{precision}: {loss}")),
+            Self::Download { .. } => None,
+        }
+    }
+}
+
 /// The files of one checkpoint. Small ones are read, weights are not yet.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {

@@ -266,20 +266,14 @@ impl Cli {
                 .with_precision(self.precision)?
                 .with_rerank_speed(self.rerank_speed),
             &mut |event| match event {
-                bt_model::Event::Measuring(precision) if !self.quiet => {
-                    anstream::eprintln!("measuring once what {precision} costs this checkpoint");
-                }
-                bt_model::Event::Loss { precision, loss } if !self.quiet => {
-                    anstream::eprintln!("{precision}: {loss}");
-                }
-                bt_model::Event::Warning(warning) if !self.quiet => {
-                    bar.0.line(&format!("warning: {warning}"));
-                }
                 bt_model::Event::Download { file, done, total } => {
-                    let of =
-                        total.map_or(String::new(), |total| format!(" of {}", text::bytes(total)));
-                    bar.0
-                        .note(&format!("downloading {file}: {}{of}", text::bytes(done)));
+                    let of = text::bytes_of(done, total);
+                    bar.0.note(&format!("downloading {file}: {of}"));
+                }
+                event => {
+                    if let Some(line) = event.line().filter(|_| !self.quiet) {
+                        bar.0.line(&line);
+                    }
                 }
             },
         );
