@@ -10,7 +10,7 @@ use bt_cli::{Exit, Progress, hinted, text};
 use bt_index::{Effort, Event, FileError, IndexJob, ModelWish, Outcome, Report, WalkOptions};
 use bt_model::{Fit, Precision};
 use bt_picture::Limits;
-use bt_store::{Collection, Facts, Finding, Reader, Writer};
+use bt_store::{Collection, Facts, Finding, Reader, Writer, bytes_below};
 use clap::Parser;
 use serde::Serialize;
 
@@ -589,23 +589,6 @@ fn status(cli: &Cli) -> Result<Exit> {
     } else {
         Exit::Done
     })
-}
-
-fn bytes_below(folder: &Path) -> u64 {
-    let Ok(entries) = fs_err::read_dir(folder) else {
-        return 0;
-    };
-    entries
-        .flatten()
-        .filter_map(|entry| {
-            let metadata = entry.metadata().ok()?;
-            Some(if metadata.is_dir() {
-                bytes_below(&entry.path())
-            } else {
-                metadata.len()
-            })
-        })
-        .sum()
 }
 
 fn verify(cli: &Cli) -> Result<Exit> {

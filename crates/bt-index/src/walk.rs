@@ -56,7 +56,7 @@ pub(crate) enum Step {
 impl Territory {
     /// Checks that every root is there, outside the index, and that the patterns make sense.
     pub(crate) fn survey(roots: &[PathBuf], index: &Path, options: &WalkOptions) -> Result<Self> {
-        let index = canonical_or_absolute(index)?;
+        let index = bt_store::resolved(index)?;
         let mut checked: Vec<Root> = Vec::new();
         for root in roots {
             let path = fs_err::canonicalize(root).map_err(|cause| match cause.kind() {
@@ -250,18 +250,6 @@ pub(crate) fn stamp(metadata: &std::fs::Metadata) -> (u64, i64) {
         },
     };
     (metadata.len(), mtime_ns)
-}
-
-/// The index may not exist yet: then the part of its path that does is made canonical.
-fn canonical_or_absolute(path: &Path) -> Result<PathBuf> {
-    let absolute = std::path::absolute(path)?;
-    for ancestor in absolute.ancestors() {
-        if let Ok(canonical) = fs_err::canonicalize(ancestor) {
-            let rest = absolute.strip_prefix(ancestor).unwrap_or(Path::new(""));
-            return Ok(canonical.join(rest));
-        }
-    }
-    Ok(absolute)
 }
 
 fn excluder(root: &Path, globs: &[String]) -> Result<Override> {

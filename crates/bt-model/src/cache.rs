@@ -26,7 +26,10 @@ pub(crate) fn part_of(path: &Path) -> PathBuf {
 }
 
 /// Puts a whole file there or nothing, whoever else does the same at the same time.
-pub(crate) fn put(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+///
+/// # Errors
+/// The folder cannot be made, or the file cannot be written.
+pub fn put(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs_err::create_dir_all(folder)?;
     let own = part_of(path);

@@ -7,7 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod batches;
-mod cache;
+pub mod cache;
 mod calibration;
 mod captions;
 mod checkpoint;
@@ -36,7 +36,6 @@ mod tokenizer;
 mod tower;
 mod transfer;
 
-pub use cache::folder as cache_folder;
 pub use calibration::{Calibration, FIRST_LOOKED_AT, Platt, RankBy};
 pub use captions::{Captioned, read_captions};
 pub use checkpoint::{

@@ -17,4 +17,4 @@ mod tiff_head;
 pub use decode::{Limits, Picture, decode, thumbnail};
 pub use error::{Error, Result};
 pub use kind::{Format, HEAD_BYTES, Kind, identify};
-pub use metadata::{Metadata, metadata};
+pub use metadata::{Metadata, camera_seconds, camera_time, metadata};

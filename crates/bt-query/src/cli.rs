@@ -363,10 +363,11 @@ impl Cli {
     fn filter(&self) -> Result<Filter> {
         let mut all = Vec::new();
         let any = |filters: Vec<Filter>| (!filters.is_empty()).then_some(Filter::Any(filters));
-        let folders = self
-            .folders
-            .iter()
-            .map(|folder| Ok(Filter::InFolder(place(folder)?)));
+        let folders = self.folders.iter().map(|folder| {
+            let resolved = bt_store::resolved(folder)
+                .with_context(|| format!("`--in {}` is no folder", show::path(folder)))?;
+            Ok(Filter::InFolder(resolved))
+        });
         all.extend(any(folders.collect::<Result<_>>()?));
         if let Some(text) = &self.after {
             all.push(Filter::TakenFrom(parse::period("--after", text)?.from));
@@ -412,7 +413,6 @@ impl Cli {
                     self.say(&line);
                 }
             }
-            _ => {}
         });
         if let Some(bar) = progress.0.get() {
             bar.note("");
@@ -500,23 +500,6 @@ impl Bar {
             bar.finish();
         }
     }
-}
-
-/// A folder as the index knows it: absolute, without links as far as it exists.
-fn place(folder: &Path) -> Result<PathBuf> {
-    let absolute = std::path::absolute(folder)
-        .with_context(|| format!("`--in {}` is no folder", show::path(folder)))?;
-    for ancestor in absolute.ancestors() {
-        if let Ok(canonical) = fs_err::canonicalize(ancestor) {
-            let rest = absolute.strip_prefix(ancestor).unwrap_or(Path::new(""));
-            return Ok(if rest.as_os_str().is_empty() {
-                canonical
-            } else {
-                canonical.join(rest)
-            });
-        }
-    }
-    Ok(absolute)
 }
 
 /// A picture of the index by its id, the start of its id, or the path of a file with its bytes.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use bt_model::{Encoder, PictureStates};
+use bt_model::{Encoder, PictureStates, cache};
 use bt_store::ContentHash;
 
 /// A folder of one model's states, a file a picture.
@@ -25,7 +25,7 @@ const PREFIX: &str = "states-";
 impl KeptStates {
     /// In the model's part of the cache folder; `None` where there is no such folder.
     pub(crate) fn of(encoder: &Encoder, most_bytes: u64) -> Option<Self> {
-        let model = bt_model::cache_folder(encoder.id())?;
+        let model = cache::folder(encoder.id())?;
         Some(Self::at(
             &model,
             &format!("{PREFIX}{}", encoder.arithmetic()),
@@ -71,14 +71,8 @@ impl KeptStates {
         let Ok(Some(bytes)) = states.to_bytes() else {
             return states;
         };
-        let path = self.place(id);
-        let own = path.with_extension(std::process::id().to_string());
-        let written = fs_err::create_dir_all(path.parent().unwrap_or(&self.folder))
-            .and_then(|()| fs_err::write(&own, &bytes))
-            .and_then(|()| fs_err::rename(&own, &path));
-        if written.is_err() {
-            let _ = fs_err::remove_file(&own);
-        }
+        // What cannot be kept is made again.
+        let _ = cache::put(&self.place(id), &bytes);
         let size = bytes.len() as u64;
         if self.grown.fetch_add(size, Ordering::Relaxed) + size > self.most_bytes / 10 {
             self.trim();

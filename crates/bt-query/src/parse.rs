@@ -1,8 +1,11 @@
 //! Words of flags to values: dates, sizes, places, file types. Clear errors that name the flag; no I/O.
 
+use bt_picture::{Format, camera_seconds};
 use bt_store::Filter;
 use jiff::ToSpan as _;
-use jiff::civil::{Date, DateTime};
+use jiff::civil::Date;
+
+pub use bt_picture::camera_time;
 
 use crate::error::{Error, Result};
 
@@ -51,20 +54,6 @@ pub fn period(flag: &'static str, text: &str) -> Result<Period> {
         from: camera_seconds(first.to_datetime(jiff::civil::Time::midnight())),
         until: camera_seconds(next.to_datetime(jiff::civil::Time::midnight())),
     })
-}
-
-/// Seconds since 1970-01-01 of the camera's own clock, as records keep them.
-fn camera_seconds(time: DateTime) -> i64 {
-    time.duration_since(DateTime::new(1970, 1, 1, 0, 0, 0, 0).unwrap_or(DateTime::ZERO))
-        .as_secs()
-}
-
-/// The date and time that a record's seconds stand for; `None` beyond the calendar.
-pub fn camera_time(seconds: i64) -> Option<DateTime> {
-    DateTime::new(1970, 1, 1, 0, 0, 0, 0)
-        .ok()?
-        .checked_add(jiff::SignedDuration::from_secs(seconds))
-        .ok()
 }
 
 /// `12MP`, `2000x1500` or `5MB`: at least so many pixels, or bytes.
@@ -244,16 +233,6 @@ mod tests {
                 "{message}"
             );
         }
-    }
-
-    #[test]
-    fn camera_times_come_back() {
-        let from = period("--after", "2024-07-03").unwrap().from;
-        assert_eq!(
-            camera_time(from).unwrap().to_string(),
-            "2024-07-03T00:00:00"
-        );
-        assert_eq!(camera_time(i64::MAX), None);
     }
 
     #[test]

@@ -40,6 +40,7 @@
 mod collection;
 mod error;
 mod filter;
+mod folder;
 mod id;
 mod path;
 mod record;
@@ -47,6 +48,7 @@ mod record;
 pub use collection::{Collection, Facts, Header, Hit, ModelRef, Neighbours, Walk};
 pub use error::{Error, Kind, Result};
 pub use filter::Filter;
+pub use folder::{bytes_below, resolved};
 pub use id::{ContentHash, GenerationId, ModelId, NotAHash};
 pub use record::{About, Change, Location, Record};
 pub use terms::{query_terms, terms};

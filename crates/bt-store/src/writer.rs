@@ -20,6 +20,7 @@ use crate::catalog::{self, Catalog};
 use crate::collection::{Header, ModelRef};
 use crate::dot::MAX_DIM;
 use crate::error::{Error, Kind, Result};
+use crate::folder::bytes_below;
 use crate::generation;
 use crate::header;
 use crate::id::{ContentHash, GenerationId};
@@ -390,19 +391,4 @@ fn describe(header: &Header, other: &Header) -> String {
         Some(rerank) => format!("{embeds} and `{}` to rerank", rerank.spec),
         None => embeds,
     }
-}
-
-/// Bytes of the files in a folder and below; what cannot be read counts nothing.
-fn bytes_below(folder: &Path) -> u64 {
-    let Ok(entries) = fs_err::read_dir(folder) else {
-        return 0;
-    };
-    entries
-        .flatten()
-        .map(|entry| match entry.metadata() {
-            Ok(meta) if meta.is_dir() => bytes_below(&entry.path()),
-            Ok(meta) => meta.len(),
-            Err(_) => 0,
-        })
-        .sum()
 }

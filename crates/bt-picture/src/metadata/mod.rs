@@ -1,9 +1,12 @@
 //! What a picture file says about itself: EXIF, XMP, IPTC and PNG's texts, as one set of facts. Where the
 //! blocks lie in a file is `blocks.rs`'s.
 
+mod clock;
 mod exif;
 mod iptc;
 mod xmp;
+
+pub use clock::{camera_seconds, camera_time};
 
 use crate::blocks;
 use crate::kind::{HEAD_BYTES, Kind, identify};
@@ -11,7 +14,7 @@ use crate::kind::{HEAD_BYTES, Kind, identify};
 /// Facts from the file; all optional, nothing invented.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metadata {
-    /// Capture time by the camera's clock.
+    /// Capture time by the camera's clock; [`camera_seconds`] makes it a number.
     pub taken: Option<jiff::civil::DateTime>,
     /// Maker and model.
     pub camera: Option<String>,
