@@ -4,7 +4,7 @@ use std::io::{self, Read, Seek};
 use std::path::Path;
 use std::time::Duration;
 
-use bt_picture::{HEAD_BYTES, Kind};
+use bt_picture::{Format, HEAD_BYTES, Kind};
 use bt_store::{ContentHash, Location};
 use fs_err::File;
 
@@ -29,11 +29,11 @@ pub(crate) enum Content {
     TooLarge(u64),
 }
 
-/// Endings that promise a picture.
-const PROMISES: [&str; 18] = [
-    "jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "tif", "tiff", "bmp", "tga", "qoi",
-    "exr", "avif", "jxl", "heic", "heif",
-];
+/// Endings that promise a picture, too, though of a kind that is not read.
+const UNSUPPORTED: [&str; 3] = ["avif", "heic", "heif"];
+
+/// What is said of a file that changes while it is read.
+pub(crate) const BEING_WRITTEN: &str = "it is being written; the next run takes it";
 
 /// How often a file that changes under the reader is read anew, and how long is waited before.
 const TRIES: u32 = 3;
@@ -101,19 +101,20 @@ fn read_once(path: &Path, max_bytes: u64, meanwhile: &impl Fn()) -> io::Result<O
 }
 
 fn no_picture(path: &Path, empty: bool) -> Content {
-    let promises = path
-        .extension()
-        .and_then(|extension| extension.to_str())
-        .is_some_and(|extension| {
-            PROMISES
-                .iter()
-                .any(|known| known.eq_ignore_ascii_case(extension))
-        });
-    match (promises, empty) {
+    match (promises_a_picture(path), empty) {
         (false, _) => Content::NotAPicture,
         (true, true) => Content::Misnamed("the file is empty".into()),
         (true, false) => Content::Misnamed("not a picture, although its name promises one".into()),
     }
+}
+
+fn promises_a_picture(path: &Path) -> bool {
+    let Some(ending) = path.extension().and_then(|ending| ending.to_str()) else {
+        return false;
+    };
+    let mut read = Format::ALL.iter().flat_map(|format| format.endings());
+    let is_it = |known: &&str| known.eq_ignore_ascii_case(ending);
+    read.any(is_it) || UNSUPPORTED.iter().any(is_it)
 }
 
 /// Whether a file is surely not there: a folder that may not be read, or a disk that does not answer,
@@ -150,6 +151,10 @@ mod tests {
         assert!(matches!(write("empty.txt", b""), Content::NotAPicture));
         assert!(matches!(write("a.JPG", b"<html>"), Content::Misnamed(_)));
         assert!(matches!(write("b.jpg", b""), Content::Misnamed(why) if why.contains("empty")));
+        for ending in ["ppm", "ico", "hdr", "ff", "dib", "HEIC"] {
+            let empty = write(&format!("scan.{ending}"), b"");
+            assert!(matches!(empty, Content::Misnamed(_)), "{ending}: {empty:?}");
+        }
         let large = [JPEG, &[0; 1000]].concat();
         assert!(matches!(write("c.jpg", &large), Content::TooLarge(size) if size > 1000));
     }

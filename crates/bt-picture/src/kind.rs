@@ -75,6 +75,26 @@ impl Format {
         }
     }
 
+    /// What names of its files end with, in lower case and without the dot; the usual one first.
+    pub fn endings(self) -> &'static [&'static str] {
+        match self {
+            Self::Jpeg => &["jpg", "jpeg", "jpe", "jfif"],
+            Self::Png => &["png", "apng"],
+            Self::WebP => &["webp"],
+            Self::Gif => &["gif"],
+            Self::Tiff => &["tif", "tiff"],
+            Self::Bmp => &["bmp", "dib"],
+            Self::Ico => &["ico"],
+            Self::Tga => &["tga", "targa"],
+            Self::Pnm => &["pnm", "ppm", "pgm", "pbm", "pam"],
+            Self::Qoi => &["qoi"],
+            Self::Farbfeld => &["ff"],
+            Self::Hdr => &["hdr"],
+            Self::Exr => &["exr"],
+            Self::JpegXl => &["jxl", "jpegxl"],
+        }
+    }
+
     /// Media type.
     pub fn media_type(self) -> &'static str {
         match self {
@@ -270,6 +290,16 @@ fn is_tga(head: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_ending_or_name_belongs_to_one_format() {
+        let mut owners = std::collections::HashMap::new();
+        for format in Format::ALL {
+            for text in format.endings().iter().chain([&format.name()]) {
+                assert_eq!(*owners.entry(*text).or_insert(format), format, "{text}");
+            }
+        }
+    }
 
     #[test]
     fn names_and_media_types_are_unlike() {

@@ -376,14 +376,7 @@ impl Cli {
             all.push(Filter::TakenBefore(parse::period("--before", text)?.from));
         }
         all.extend(self.camera.clone().map(Filter::Camera));
-        let known: Vec<&str> = bt_picture::Format::ALL
-            .iter()
-            .map(|format| format.name())
-            .collect();
-        let types = self
-            .types
-            .iter()
-            .map(|text| parse::format("--type", text, &known));
+        let types = self.types.iter().map(|text| parse::format("--type", text));
         all.extend(any(types.collect::<Result<_, _>>()?));
         if let Some(text) = &self.larger_than {
             all.push(parse::larger_than("--larger-than", text)?);

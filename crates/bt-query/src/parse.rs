@@ -126,43 +126,32 @@ pub fn near(flag: &'static str, text: &str) -> Result<Filter> {
     })
 }
 
-/// Other spellings of formats' names.
-const ALIASES: [(&str, &str); 12] = [
-    ("jpg", "jpeg"),
-    ("jpe", "jpeg"),
-    ("jfif", "jpeg"),
-    ("tif", "tiff"),
-    ("apng", "png"),
-    ("dib", "bmp"),
-    ("ppm", "pnm"),
-    ("pgm", "pnm"),
-    ("pbm", "pnm"),
-    ("pam", "pnm"),
-    ("targa", "tga"),
-    ("jpegxl", "jxl"),
-];
-
-/// The usual endings that [`format()`] takes for names.
+/// The usual endings that [`format()`] takes beside the names.
 pub fn other_names() -> impl Iterator<Item = &'static str> {
-    ALIASES.into_iter().map(|(alias, _)| alias)
+    let all = Format::ALL.into_iter();
+    all.flat_map(|format| {
+        let endings = format.endings().iter().copied();
+        endings.filter(move |ending| *ending != format.name())
+    })
 }
 
 /// A file type by name or usual ending (`jpg` = `jpeg`, with or without a dot). `known` are the names
 /// that an index can hold.
 pub fn format(flag: &'static str, text: &str, known: &[&str]) -> Result<Filter> {
     let lower = text.trim().trim_start_matches('.').to_ascii_lowercase();
-    let name = ALIASES
-        .iter()
-        .find(|(alias, _)| *alias == lower)
-        .map_or(lower.as_str(), |(_, name)| name);
-    if !known.contains(&name) {
-        return Err(Error::BadValue {
+    let is_called =
+        |format: &Format| format.name() == lower || format.endings().contains(&lower.as_str());
+    match Format::ALL.into_iter().find(is_called) {
+        Some(format) => Ok(Filter::Format(format.name().to_owned())),
+        None => Err(Error::BadValue {
             flag,
             value: text.to_owned(),
-            why: format!("expected one of {}", known.join(", ")),
-        });
+            why: format!(
+                "expected one of {}",
+                Format::ALL.map(Format::name).join(", ")
+            ),
+        }),
     }
-    Ok(Filter::Format(name.to_owned()))
 }
 
 /// A probability between 0 and 1, or in per cent (`40%`).
@@ -290,23 +279,23 @@ mod tests {
 
     #[test]
     fn types_have_aliases() {
-        let known = ["jpeg", "png", "tiff"];
         for (text, name) in [
             ("jpg", "jpeg"),
             (".JPG", "jpeg"),
             ("jpeg", "jpeg"),
             ("TIF", "tiff"),
+            ("ff", "farbfeld"),
+            ("farbfeld", "farbfeld"),
         ] {
-            assert_eq!(
-                format("--type", text, &known).unwrap(),
-                Filter::Format(name.into())
-            );
+            assert_eq!(format("--type", text).unwrap(), Filter::Format(name.into()));
         }
-        let message = format("--type", "pdf", &known).unwrap_err().to_string();
+        let message = format("--type", "pdf").unwrap_err().to_string();
         assert!(
-            message.contains("`pdf`") && message.contains("jpeg, png, tiff"),
+            message.contains("`pdf`") && message.contains("jpeg, png, webp"),
             "{message}"
         );
+        let mut others = other_names();
+        assert!(others.any(|name| name == "jpg") && !others.any(|name| name == "gif"));
     }
 
     #[test]
@@ -324,7 +313,7 @@ mod tests {
             let _ = period("--after", &text);
             let _ = larger_than("--larger-than", &text);
             let _ = near("--near", &text);
-            let _ = format("--type", &text, &["jpeg"]);
+            let _ = format("--type", &text);
             let _ = probability("--min-score", &text);
         }
 

@@ -81,7 +81,7 @@ impl Album {
             let what = format!("`{}` leads out of the album", shard.display());
             return Err(io::Error::other(what));
         }
-        let path = shard.join(format!("{name}.{}", ending(format)));
+        let path = shard.join(format!("{name}.{}", format.endings()[0]));
         let mut put = Put {
             is_new: false,
             caption: None,
@@ -221,16 +221,6 @@ fn one_paragraph(text: &str) -> Option<String> {
         .collect();
     let text = text.trim();
     (!text.is_empty()).then(|| format!("{text}\n"))
-}
-
-fn ending(format: Format) -> &'static str {
-    match format {
-        Format::Jpeg => "jpg",
-        Format::Tiff => "tif",
-        Format::Pnm => "pnm",
-        Format::Farbfeld => "ff",
-        format => format.name(),
-    }
 }
 
 #[cfg(test)]

@@ -385,14 +385,7 @@ impl FilterBody {
         }
         let camera = self.camera.clone().filter(|camera| !camera.is_empty());
         all.extend(camera.map(Filter::Camera));
-        let known: Vec<&str> = bt_picture::Format::ALL
-            .iter()
-            .map(|format| format.name())
-            .collect();
-        let types = self
-            .types
-            .iter()
-            .map(|text| parse::format("type", text, &known));
+        let types = self.types.iter().map(|text| parse::format("type", text));
         all.extend(any(types.collect::<Result<_, _>>()?));
         if let Some(text) = &self.larger_than {
             all.push(parse::larger_than("larger_than", text)?);
