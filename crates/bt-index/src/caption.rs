@@ -25,7 +25,7 @@ const MOST_BYTES: u64 = 1 << 20;
 /// More captions or keywords than that are cut.
 const MOST_TEXTS: usize = 64;
 /// A longer caption is cut after so many characters.
-const MOST_CHARS: usize = 4000;
+pub const LONGEST_CAPTION: usize = 4000;
 
 /// Captions and keywords of one source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -130,7 +130,7 @@ impl Unique {
     fn extend(&mut self, texts: &[String]) {
         for text in texts {
             let words: Vec<&str> = text.split_whitespace().collect();
-            let text: String = words.join(" ").chars().take(MOST_CHARS).collect();
+            let text: String = words.join(" ").chars().take(LONGEST_CAPTION).collect();
             if !text.is_empty() && self.texts.len() < MOST_TEXTS && self.seen.insert(text.clone()) {
                 self.texts.push(text);
             }

@@ -36,6 +36,7 @@ mod prune;
 mod walk;
 mod watch;
 
+pub use caption::LONGEST_CAPTION;
 pub use error::{Error, Result};
 pub use job::IndexJob;
 pub use model::{DEFAULT_MODEL, ModelWish};

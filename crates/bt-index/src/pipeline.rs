@@ -7,7 +7,7 @@
 //! **The bound.** However many files there are, and however large, the stages together hold at most
 //!
 //! ```text
-//! max(t x (ORDINARY_DECODE + ORDINARY_FILE), most_decode + MOST_FILE)   files and decoded pictures
+//! max(t x (ORDINARY_BYTES + ORDINARY_FILE), most_decode + MOST_FILE)    files and decoded pictures
 //!   + ((2 + 2 g) b + t) x 12 side^2                                     pictures ready for the model
 //!   + (COMMIT_MOST + 2 g b + 256) x (4 dim + record)                    embeddings not yet committed
 //! ```
@@ -43,8 +43,6 @@ use crate::model::LazyModel;
 use crate::outcome::{FileError, Outcome};
 use crate::walk::Step;
 
-/// What a decoder may take before its picture counts as large: enough for JPEGs of 24 megapixels.
-const ORDINARY_DECODE: u64 = 160 << 20;
 /// A file of ordinary size.
 const ORDINARY_FILE: u64 = 32 << 20;
 /// A larger file is not read.
@@ -81,7 +79,7 @@ impl Default for Effort {
 impl Effort {
     fn bytes_in_flight(&self) -> u64 {
         let threads = self.threads.max(1) as u64;
-        (threads * (ORDINARY_DECODE + ORDINARY_FILE)).max(self.limits.max_bytes + MOST_FILE)
+        (threads * (Limits::ORDINARY_BYTES + ORDINARY_FILE)).max(self.limits.max_bytes + MOST_FILE)
     }
 }
 
@@ -231,7 +229,7 @@ impl Decoding<'_, '_> {
         {
             return Ok(ended(file, Outcome::Unchanged));
         }
-        let ordinary = self.limits.max_bytes.min(ORDINARY_DECODE);
+        let ordinary = self.limits.max_bytes.min(Limits::ORDINARY_BYTES);
         match self.attempt(file, ordinary, None)? {
             Attempt::Large(id) => self.attempt(file, self.limits.max_bytes, Some(id)),
             attempt => Ok(attempt),

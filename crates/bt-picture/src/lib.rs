@@ -14,7 +14,7 @@ mod kind;
 mod metadata;
 mod tiff_head;
 
-pub use decode::{Limits, Picture, decode, thumbnail};
+pub use decode::{JPEG_QUALITY, Limits, Picture, decode, thumbnail};
 pub use error::{Error, Result};
 pub use kind::{Format, HEAD_BYTES, Kind, identify};
 pub use metadata::{Metadata, camera_seconds, camera_time, metadata};

@@ -415,11 +415,9 @@ impl Cli {
 
     /// Opens the index, and the query's picture.
     fn read(&self, query: &mut Query) -> Result<Reader> {
-        /// More than any model here reads of a picture's shorter edge.
-        const ENOUGH: u32 = 1024;
         let reader = Reader::open(&self.index)?;
         if let Some(path) = &self.image {
-            let (picture, _) = open_query_picture(path, Some(ENOUGH))?;
+            let picture = open_query_picture(path)?;
             query.picture = Some(Example::Given(Given(Arc::new(picture.rgb))));
         }
         if let Some(name) = &self.similar_to {

@@ -34,11 +34,8 @@ pub use error::{Error, Kind, PictureError, Result};
 pub use execute::{execute, search};
 pub use fuse::{RRF_K, Ranked, WORDS_WEIGHT};
 pub use heat::{Overlay, overlays};
-pub use pictures::{Opened, open, open_query_picture};
-pub use plan::{
-    Cut, DATE_DEPTH, DEPTH, EXACT_UP_TO, EXACT_UP_TO_ALLOWED, Fuse, Keep, MAX_EF_SEARCH,
-    MIN_EF_SEARCH, NEAR_DUPLICATE, Plan, QueryVector, Rerank, Retrieve, Situation, plan,
-};
+pub use pictures::{ENOUGH_PIXELS, Opened, open, open_query_picture};
+pub use plan::{Cut, Fuse, Keep, Plan, QueryVector, Rerank, Retrieve};
 pub use query::{DEFAULT_LOOK_AT, DEFAULT_N, DEFAULT_RERANK, Example, Given, Query, Sort};
 pub use rank::SAID_FIRST_UP_TO;
 pub use rerank::Progress;

@@ -8,6 +8,9 @@ use bt_store::{ContentHash, Record};
 
 use crate::error::{Error, PictureError, Result};
 
+/// More pixels than any model here reads of a picture's shorter edge.
+pub const ENOUGH_PIXELS: u32 = 1024;
+
 /// A picture and where it was read.
 #[derive(Clone, Debug)]
 pub struct Opened {
@@ -19,6 +22,9 @@ pub struct Opened {
 
 /// Decodes a record's picture from the first of its locations that can be read and has not changed.
 /// `enough`: the shorter edge that is needed; `None` for full size.
+///
+/// # Errors
+/// What is wrong with the first location; [`PictureError::Nowhere`] where none is known.
 pub fn open(record: &Record, enough: Option<u32>) -> Result<Opened, PictureError> {
     let mut first_failure = None;
     for location in &record.locations {
@@ -41,11 +47,15 @@ pub fn open(record: &Record, enough: Option<u32>) -> Result<Opened, PictureError
     Err(first_failure.unwrap_or(PictureError::Nowhere))
 }
 
-/// Reads the picture that a user shows as a query, with the identity that it would have in an index.
-pub fn open_query_picture(path: &Path, enough: Option<u32>) -> Result<(Picture, ContentHash)> {
+/// Reads the picture that a user shows as a query; it may be smaller than the file's, as long as models read no
+/// more of it.
+///
+/// # Errors
+/// [`Error::QueryPicture`], which names the file and says why it cannot be read.
+pub fn open_query_picture(path: &Path) -> Result<Picture> {
     let attempt = read(path).and_then(|bytes| {
-        let picture = bt_picture::decode(&bytes, &Limits::default(), enough)?;
-        Ok((picture, ContentHash::of(&bytes)))
+        let limits = Limits::default();
+        Ok(bt_picture::decode(&bytes, &limits, Some(ENOUGH_PIXELS))?)
     });
     attempt.map_err(|source| Error::QueryPicture {
         path: path.to_owned(),
@@ -95,10 +105,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notes.txt");
         fs_err::write(&path, "no picture").unwrap();
-        let error = open_query_picture(&path, None).unwrap_err();
+        let error = open_query_picture(&path).unwrap_err();
         assert!(error.to_string().contains("notes.txt"), "{error}");
         assert_eq!(error.kind(), crate::error::Kind::Usage);
-        let error = open_query_picture(&folder.path().join("none.jpg"), None).unwrap_err();
+        let error = open_query_picture(&folder.path().join("none.jpg")).unwrap_err();
         assert_eq!(error.kind(), crate::error::Kind::NotFound);
     }
 }

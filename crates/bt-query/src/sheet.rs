@@ -3,6 +3,7 @@
 
 use std::io::Cursor;
 
+use bt_picture::JPEG_QUALITY;
 use image::codecs::jpeg::JpegEncoder;
 use image::{ImageFormat, RgbImage};
 use rayon::prelude::*;
@@ -17,7 +18,6 @@ use crate::scorer::Scorer;
 const SHEET_EDGE: u32 = 480;
 /// Longer edge of overlays that are written as files.
 const FILE_EDGE: u32 = 1024;
-const JPEG_QUALITY: u8 = 82;
 
 /// One result with its pictures, encoded as JPEG.
 #[derive(Clone, Debug)]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bt_index::LONGEST_CAPTION;
 use bt_picture::Format;
 use bt_store::{ContentHash, Record};
 use tempfile::NamedTempFile;
@@ -17,8 +18,6 @@ pub(crate) const AT_ONCE: usize = 4;
 const ASIDE: &str = ".incoming";
 /// What is younger may be an upload that another process is receiving.
 const LEFT_AFTER: Duration = Duration::from_secs(3600);
-/// Most characters of a caption: bt-index reads no more of one.
-pub(crate) const LONGEST_CAPTION: usize = 4000;
 
 /// The folder.
 #[derive(Debug)]

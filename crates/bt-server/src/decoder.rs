@@ -1,6 +1,7 @@
 //! Decoding pictures within bounds that all requests share: how many pixels, and how much memory at one time.
 
 use bt_picture::{Error, Format, Limits, Picture};
+use bt_query::ENOUGH_PIXELS;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use image::RgbImage;
 
@@ -8,12 +9,8 @@ use crate::engine::Ticket;
 use crate::error::ApiError;
 use crate::request::too_large;
 
-/// What decoding a picture of ordinary size takes.
-const ORDINARY: u64 = 160 << 20;
 /// A picture that was indexed has no more.
 const MOST_PIXELS: u64 = 400_000_000;
-/// More than any model here reads of a picture's shorter edge.
-const ENOUGH: u32 = 1024;
 
 /// Decodes as many pictures of ordinary size at a time as there are cores, and one that takes more memory.
 #[derive(Debug)]
@@ -49,7 +46,7 @@ impl Decoder {
     /// A picture that a request brings, upright, at least as large as any model reads. Nothing is decoded for one
     /// who has left. Blocks.
     pub(crate) fn given(&self, bytes: &[u8], ticket: &Ticket) -> Result<RgbImage, ApiError> {
-        let picture = self.decode(bytes, ENOUGH, self.most_pixels, Some(ticket))?;
+        let picture = self.decode(bytes, ENOUGH_PIXELS, self.most_pixels, Some(ticket))?;
         Ok(picture.rgb)
     }
 
@@ -69,7 +66,7 @@ impl Decoder {
             };
             Ok::<_, ApiError>(bt_picture::decode(bytes, &limits, Some(edge)))
         };
-        match within(&self.ordinary, ORDINARY)? {
+        match within(&self.ordinary, Limits::ORDINARY_BYTES)? {
             Err(Error::TooLarge(_)) => within(&self.large, Limits::default().max_bytes)?,
             outcome => outcome,
         }

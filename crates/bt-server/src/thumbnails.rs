@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::http::StatusCode;
+use bt_picture::JPEG_QUALITY;
 use bt_query::Scorer;
 use bt_store::{ContentHash, Record};
 use image::RgbImage;
@@ -19,7 +20,6 @@ use crate::original::Originals;
 pub(crate) const EDGES: [u32; 4] = [160, 320, 640, 1024];
 /// Longer edge of an overlay.
 const OVERLAY_EDGE: u32 = 640;
-const JPEG_QUALITY: u8 = 82;
 /// Memory for overlays.
 const HEAT_BYTES: u64 = 32 << 20;
 /// What an entry costs beside its bytes.

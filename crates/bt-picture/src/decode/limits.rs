@@ -22,6 +22,11 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Bytes that decoding a picture of ordinary size may take: enough for JPEGs of 24 megapixels. Who decodes
+    /// several at a time allows each of them this much, and one that needs more ([`Error::TooLarge`]) the most,
+    /// when nothing else takes much.
+    pub const ORDINARY_BYTES: u64 = 160 << 20;
+
     /// Refuses a size that is too large, or that so short a file cannot hold: a bomb, or a header of
     /// random bits. `bytes_a_pixel`: what decoding holds at its peak.
     pub(super) fn check(

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::kind::{Format, HEAD_BYTES, Kind, identify};
 
 pub use limits::Limits;
-pub use thumbnail::thumbnail;
+pub use thumbnail::{JPEG_QUALITY, thumbnail};
 
 /// A decoded picture.
 #[derive(Clone, Debug)]

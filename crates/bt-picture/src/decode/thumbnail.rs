@@ -4,6 +4,9 @@ use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{PixelType, Resizer};
 use image::RgbImage;
 
+/// Quality of the JPEGs that are made for looking at: thumbnails, contact sheets, overlays.
+pub const JPEG_QUALITY: u8 = 82;
+
 /// A copy whose longer edge is at most `edge` pixels, aspect kept; a picture that is small enough is
 /// copied as it is.
 pub fn thumbnail(picture: &RgbImage, edge: u32) -> RgbImage {

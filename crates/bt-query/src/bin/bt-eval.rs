@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use bt_cli::{Exit, Progress, text};
 use bt_model::{Encoder, Exec, Fit, ModelChoice, Precision, RankBy, RerankSpeed};
+use bt_query::DEFAULT_RERANK;
 use bt_query::eval::{
     self, Calibrated, Direction, Measured, Pairs, PaperDirection, Recall, Selection, Step,
 };
@@ -193,7 +194,7 @@ fn run(cli: &Cli) -> Result<Exit> {
     let bar = Bar::new(cli.quiet);
     let outcome = match (&cli.calibrate, cli.protocol) {
         (Some(out), _) => {
-            let rerank = cli.rerank.unwrap_or(20);
+            let rerank = cli.rerank.unwrap_or(DEFAULT_RERANK);
             let mut done = eval::calibrate(&encoder, &pairs, &absent, rerank, &mut |step| {
                 bar.show(step)
             })?;
@@ -203,7 +204,7 @@ fn run(cli: &Cli) -> Result<Exit> {
             Outcome::Calibrated(done)
         }
         (None, Protocol::Plain) => {
-            let rerank = cli.rerank.unwrap_or(20);
+            let rerank = cli.rerank.unwrap_or(DEFAULT_RERANK);
             Outcome::Plain(eval::measure(&encoder, &pairs, rerank, &mut |step| {
                 bar.show(step)
             })?)

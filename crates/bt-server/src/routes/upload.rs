@@ -10,7 +10,7 @@ use axum::extract::multipart::{Multipart, MultipartError};
 use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use bt_index::{IndexJob, ModelWish};
+use bt_index::{IndexJob, LONGEST_CAPTION, ModelWish};
 use bt_store::{Collection, ContentHash, Record};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -18,7 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::pictures::find;
-use crate::album::{AT_ONCE, Album, LONGEST_CAPTION};
+use crate::album::{AT_ONCE, Album};
 use crate::aside;
 use crate::described::PictureId;
 use crate::engine::{Engine, Snapshot};
