@@ -12,8 +12,7 @@ mod retrieval;
 mod scores;
 
 pub use calibrate::{Calibrated, Choice, Rates, calibrate};
-pub use metrics::{Recall, auc, ndcg};
+pub use metrics::Recall;
 pub use pairs::{Caption, Pairs, Selection};
-pub use platt::{Best, Labelled, fit, threshold};
 pub use retrieval::{Auc, Direction, Measured, PaperDirection, measure, measure_as_the_paper};
-pub use scores::{Scores, Step, Wanted};
+pub use scores::Step;

@@ -20,7 +20,8 @@ use crate::words;
 /// Plans a query and carries the plan out.
 ///
 /// # Errors
-/// Those of [`plan`] and of [`execute`].
+/// An empty query or index, words that no model here can read, values that make no sense; those of the store
+/// and of the model; scores that are not numbers.
 pub fn search(
     query: &Query,
     store: &dyn Collection,
@@ -44,7 +45,7 @@ pub fn search(
 ///
 /// # Errors
 /// Those of the store and of the model, and scores that are not numbers.
-pub fn execute(
+pub(crate) fn execute(
     plan: &Plan,
     query: &Query,
     allowed: u64,

@@ -10,7 +10,7 @@ use crate::fuse::Ranked;
 use crate::plan::{QueryVector, Retrieve};
 
 /// One line on where a result's place comes from.
-pub fn reasons(found: &Found) -> String {
+pub(crate) fn reasons(found: &Found) -> String {
     let why = &found.why;
     let place = |name: &str, ranked: Option<Ranked>| {
         ranked.map(|Ranked { rank, score }| format!("{name} #{rank} ({score:.3})"))
@@ -45,7 +45,7 @@ pub fn reasons(found: &Found) -> String {
 }
 
 /// What was done, and how long each stage took; several lines.
-pub fn course(answer: &Answer) -> String {
+pub(crate) fn course(answer: &Answer) -> String {
     let mut text = String::new();
     let plan = &answer.plan;
     // Writing to a string cannot fail.

@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 
 /// The constant of reciprocal rank fusion: Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion
 /// outperforms Condorcet and individual Rank Learning Methods", SIGIR 2009.
-pub const RRF_K: f32 = 60.0;
+pub(crate) const RRF_K: f32 = 60.0;
 
 /// Weight of the words' list beside the vectors' with 1. At 0.9 the first hit by words alone stands
 /// behind the first seven hits by meaning, and then the lists alternate: a caption is always among what is
 /// reranked, and a file called `on the couch` does not outdo what is on the pictures.
-pub const WORDS_WEIGHT: f32 = 0.9;
+pub(crate) const WORDS_WEIGHT: f32 = 0.9;
 
 /// A place in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

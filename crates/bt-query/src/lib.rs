@@ -1,8 +1,8 @@
 //! From a query to ranked, explained results.
 //!
-//! A [`Query`] is data; [`plan()`] decides, without any I/O, how it is answered; [`execute()`] carries the plan
-//! out on a [`bt_store::Collection`] with a [`Scorer`], and gives an [`Answer`]; [`render`] shows it. Neither
-//! files of the index nor the graph of the model are known here.
+//! A [`Query`] is data; [`search()`] makes a [`Plan`] of it without any I/O, carries that out on a
+//! [`bt_store::Collection`] with a [`Scorer`], and gives an [`Answer`]; [`render`] shows it. Neither files of the
+//! index nor the graph of the model are known here.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -12,7 +12,7 @@ mod doubles;
 mod error;
 pub mod eval;
 mod execute;
-pub mod explain;
+mod explain;
 mod fuse;
 mod group;
 mod heat;
@@ -31,12 +31,11 @@ mod words;
 
 pub use answer::{Answer, Found, Score, Stage, Why};
 pub use error::{Error, Kind, PictureError, Result};
-pub use execute::{execute, search};
-pub use fuse::{RRF_K, Ranked, WORDS_WEIGHT};
+pub use execute::search;
+pub use fuse::Ranked;
 pub use heat::{Overlay, overlays};
 pub use pictures::{ENOUGH_PIXELS, Opened, open, open_query_picture};
 pub use plan::{Cut, Fuse, Keep, Plan, QueryVector, Rerank, Retrieve};
 pub use query::{DEFAULT_LOOK_AT, DEFAULT_N, DEFAULT_RERANK, Example, Given, Query, Sort};
-pub use rank::SAID_FIRST_UP_TO;
 pub use rerank::Progress;
-pub use scorer::{Abilities, Embedded, Look, Models, Scorer};
+pub use scorer::{Abilities, Look, Models, Scorer};

@@ -12,20 +12,20 @@ use crate::scorer::Abilities;
 
 /// Up to so many pictures every vector is compared: a scan of them takes a few milliseconds, and its
 /// recall is 1.
-pub const EXACT_UP_TO: u64 = 50_000;
+const EXACT_UP_TO: u64 = 50_000;
 /// A filter that leaves no more than this is scanned too, however large the index.
-pub const EXACT_UP_TO_ALLOWED: u64 = 10_000;
+const EXACT_UP_TO_ALLOWED: u64 = 10_000;
 /// Least breadth of a walk through the graph.
-pub const MIN_EF_SEARCH: usize = 128;
+const MIN_EF_SEARCH: usize = 128;
 /// A walk that must be broader than this (a deep page, a narrow filter) costs more than a scan.
-pub const MAX_EF_SEARCH: usize = 4_096;
+const MAX_EF_SEARCH: usize = 4_096;
 /// Least depth of each finder. Pages are cut from one list of this depth, so they do not shift as long
 /// as they lie within it; deeper pages double it.
-pub const DEPTH: usize = 200;
+const DEPTH: usize = 200;
 /// Depth when results are sorted by date: everything that matches should be among them.
-pub const DATE_DEPTH: usize = 1_000;
+const DATE_DEPTH: usize = 1_000;
 /// Results whose embeddings have at least this cosine are near-duplicates of each other.
-pub const NEAR_DUPLICATE: f32 = 0.95;
+const NEAR_DUPLICATE: f32 = 0.95;
 
 /// How a query will be answered.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -142,22 +142,22 @@ pub enum Keep {
 
 /// What a plan depends on beside the query.
 #[derive(Clone, Copy, Debug)]
-pub struct Situation<'a> {
+pub(crate) struct Situation<'a> {
     /// State of the index.
-    pub facts: &'a Facts,
+    pub(crate) facts: &'a Facts,
     /// Pictures that the query's filter allows.
-    pub allowed: u64,
+    pub(crate) allowed: u64,
     /// What the models can do.
-    pub can: Abilities,
+    pub(crate) can: Abilities,
     /// What was measured for the models.
-    pub calibration: &'a Calibration,
+    pub(crate) calibration: &'a Calibration,
 }
 
 /// Decides how a query is answered.
 ///
 /// # Errors
 /// An empty query or index, words that no model here can read, values that make no sense.
-pub fn plan(query: &Query, now: &Situation<'_>) -> Result<Plan> {
+pub(crate) fn plan(query: &Query, now: &Situation<'_>) -> Result<Plan> {
     let text = query.words();
     let negative = query.negatives().next().is_some();
     check(query, now)?;

@@ -176,7 +176,7 @@ fn answers(candidate: &Candidate, threshold: f32, similar_enough: f32) -> bool {
 /// Up to so many pictures whose own words say everything that is asked come before those that only look
 /// like it: a caption is better evidence than any model. Where more say it, as in a folder called
 /// `beach`, their words only keep them in, and the model decides the order: words must not drown meaning.
-pub const SAID_FIRST_UP_TO: usize = 5;
+pub(crate) const SAID_FIRST_UP_TO: usize = 5;
 
 /// Leaves out what does not answer, and puts the rest into order.
 pub(crate) fn order(cut: &Cut, candidates: Vec<Candidate>) -> Vec<Candidate> {

@@ -25,9 +25,6 @@ pub struct Abilities {
     pub itm: bool,
 }
 
-/// A vector of what a query says, and whether the model's limit cut the words.
-pub type Embedded = TextEmbedding;
-
 /// A picture as the reranker takes it.
 #[derive(Clone, Debug)]
 pub enum Look {
@@ -48,8 +45,11 @@ pub trait Scorer: Send + Sync {
     fn abilities(&self) -> Abilities;
     /// Scores to probabilities.
     fn calibration(&self) -> &Calibration;
-    /// The vector of a text.
-    fn embed_text(&self, text: &str) -> Result<Embedded>;
+    /// The vector of a text, and whether the model's limit cut it.
+    ///
+    /// # Errors
+    /// A model without ITC heads ([`bt_model::Error::NoHead`]), and what the model reports.
+    fn embed_text(&self, text: &str) -> Result<TextEmbedding>;
     /// The vector of a picture, as the index keeps it.
     fn embed_picture(&self, picture: &RgbImage) -> Result<Vec<f32>>;
     /// The vector of a text and a picture together.
@@ -223,7 +223,7 @@ impl Scorer for Models {
         &self.calibration
     }
 
-    fn embed_text(&self, text: &str) -> Result<Embedded> {
+    fn embed_text(&self, text: &str) -> Result<TextEmbedding> {
         let embedded = self.embedder.embed_texts(&[text])?;
         embedded.into_iter().next().ok_or(Error::NoDirection)
     }

@@ -17,7 +17,7 @@ pub struct Recall {
 
 impl Recall {
     /// Of rankings given as marks: whether the item at each place is right; `right` items exist in all.
-    pub fn of<'a>(rankings: impl IntoIterator<Item = (&'a [bool], usize)>) -> Self {
+    pub(crate) fn of<'a>(rankings: impl IntoIterator<Item = (&'a [bool], usize)>) -> Self {
         let mut sum = Self::default();
         let mut count = 0;
         for (marks, right) in rankings {
@@ -52,7 +52,7 @@ impl Recall {
 /// Normalised discounted cumulative gain of the first `k` places (Järvelin and Kekäläinen 2002): the gain
 /// at place i (from 1) counts 1 / log2(i + 1); divided by that of the best order of all `existing` gains.
 /// 0 when nothing can be gained.
-pub fn ndcg(gains: &[f64], existing: &[f64], k: usize) -> f64 {
+fn ndcg(gains: &[f64], existing: &[f64], k: usize) -> f64 {
     let discounted = |gains: &[f64]| -> f64 {
         (2_u32..)
             .zip(gains)
@@ -72,7 +72,7 @@ pub fn ndcg(gains: &[f64], existing: &[f64], k: usize) -> f64 {
 
 /// Area under the ROC curve: the chance that a positive scores above a negative, ties counting half.
 /// `None` without one of each.
-pub fn auc(positives: &[f32], negatives: &[f32]) -> Option<f64> {
+pub(crate) fn auc(positives: &[f32], negatives: &[f32]) -> Option<f64> {
     if positives.is_empty() || negatives.is_empty() {
         return None;
     }

@@ -4,16 +4,16 @@ use bt_model::Platt;
 
 /// A score and whether it belongs to a pair that matches.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Labelled {
+pub(crate) struct Labelled {
     /// The raw score.
-    pub score: f32,
+    pub(crate) score: f32,
     /// Whether it is a match.
-    pub matches: bool,
+    pub(crate) matches: bool,
 }
 
 /// Fits by Newton's method, with Platt's own targets (1999) instead of 0 and 1, so that scores that
 /// separate perfectly do not give a step. `None` without one of each kind, or when all scores are equal.
-pub fn fit(scores: &[Labelled]) -> Option<Platt> {
+pub(crate) fn fit(scores: &[Labelled]) -> Option<Platt> {
     let positives = scores.iter().filter(|one| one.matches).count() as f64;
     let negatives = scores.len() as f64 - positives;
     if positives == 0.0 || negatives == 0.0 {
@@ -87,11 +87,11 @@ pub fn fit(scores: &[Labelled]) -> Option<Platt> {
 
 /// The best score of a query, and how much the query counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Best {
+pub(crate) struct Best {
     /// Its probability.
-    pub probability: f32,
+    pub(crate) probability: f32,
     /// Its weight.
-    pub weight: f64,
+    pub(crate) weight: f64,
 }
 
 /// How much worse it is to withhold what is there than to show what does not fit: who is shown a wrong picture
@@ -101,7 +101,7 @@ const WITHHELD: f64 = 3.0;
 /// The probability from which on a best result should be shown: where the share of answerable queries that are not
 /// answered, three times, and the share of unanswerable ones that are, have the smallest sum (Youden's J,
 /// weighted). Halfway between the two neighbouring probabilities; `None` without one of each.
-pub fn threshold(answerable: &[Best], absent: &[Best]) -> Option<f32> {
+pub(crate) fn threshold(answerable: &[Best], absent: &[Best]) -> Option<f32> {
     if answerable.is_empty() || absent.is_empty() {
         return None;
     }

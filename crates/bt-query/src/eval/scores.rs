@@ -29,14 +29,14 @@ pub enum Step {
 
 /// Pairs whose ITM logits are wanted.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// For each picture, its texts.
     texts_of: BTreeMap<usize, BTreeSet<usize>>,
 }
 
 impl Wanted {
     /// Asks for a pair.
-    pub fn add(&mut self, text: usize, picture: usize) {
+    pub(crate) fn add(&mut self, text: usize, picture: usize) {
         self.texts_of.entry(picture).or_default().insert(text);
     }
 
@@ -47,7 +47,7 @@ impl Wanted {
 
 /// What a model says of texts (rows) and pictures (columns).
 #[derive(Clone, Debug)]
-pub struct Scores {
+pub(crate) struct Scores {
     texts: usize,
     pictures: usize,
     /// Row-major.
@@ -61,7 +61,7 @@ impl Scores {
     ///
     /// # Errors
     /// A model without ITC heads; a picture that cannot be read.
-    pub fn embed(
+    pub(crate) fn embed(
         encoder: &Encoder,
         texts: &[&str],
         pictures: &[PathBuf],
@@ -100,7 +100,7 @@ impl Scores {
     ///
     /// # Errors
     /// A model without an ITM head; a picture that cannot be read.
-    pub fn add_itm(
+    pub(crate) fn add_itm(
         &mut self,
         encoder: &Encoder,
         texts: &[&str],
@@ -150,17 +150,17 @@ impl Scores {
     }
 
     /// Texts.
-    pub fn texts(&self) -> usize {
+    pub(crate) fn texts(&self) -> usize {
         self.texts
     }
 
     /// Pictures.
-    pub fn pictures(&self) -> usize {
+    pub(crate) fn pictures(&self) -> usize {
         self.pictures
     }
 
     /// Cosine of the embeddings.
-    pub fn cosine(&self, text: usize, picture: usize) -> f32 {
+    pub(crate) fn cosine(&self, text: usize, picture: usize) -> f32 {
         self.cosines
             .get(text * self.pictures + picture)
             .copied()
@@ -168,22 +168,22 @@ impl Scores {
     }
 
     /// ITM logits of no match and match, where they were asked for.
-    pub fn itm(&self, text: usize, picture: usize) -> Option<[f32; 2]> {
+    pub(crate) fn itm(&self, text: usize, picture: usize) -> Option<[f32; 2]> {
         self.itm.get(&(text, picture)).copied()
     }
 
     /// ITM logit difference, where it was asked for.
-    pub fn difference(&self, text: usize, picture: usize) -> Option<f32> {
+    pub(crate) fn difference(&self, text: usize, picture: usize) -> Option<f32> {
         self.itm(text, picture).map(|[no, yes]| yes - no)
     }
 
     /// Pictures for a text, the nearest first.
-    pub fn pictures_for(&self, text: usize) -> Vec<usize> {
+    pub(crate) fn pictures_for(&self, text: usize) -> Vec<usize> {
         ranked(0..self.pictures, |picture| self.cosine(text, *picture))
     }
 
     /// Texts for a picture, the nearest first.
-    pub fn texts_for(&self, picture: usize, texts: std::ops::Range<usize>) -> Vec<usize> {
+    pub(crate) fn texts_for(&self, picture: usize, texts: std::ops::Range<usize>) -> Vec<usize> {
         ranked(texts, |text| self.cosine(*text, picture))
     }
 }

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use bt_model::{Calibration, PictureStates, Pixels, Window, WordHeat};
-use bt_query::{Abilities, Embedded, Error, Look, Result, Scorer};
+use bt_model::{Calibration, PictureStates, Pixels, TextEmbedding, Window, WordHeat};
+use bt_query::{Abilities, Error, Look, Result, Scorer};
 use bt_store::ContentHash;
 use image::RgbImage;
 
@@ -48,7 +48,7 @@ impl Scorer for Asker {
         self.model.models().calibration()
     }
 
-    fn embed_text(&self, text: &str) -> Result<Embedded> {
+    fn embed_text(&self, text: &str) -> Result<TextEmbedding> {
         let embedded = self.model.texts(&self.ticket, &[text])?;
         embedded.into_iter().next().ok_or(Error::NoDirection)
     }

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use bt_model::{PictureStates, Pixels};
-use bt_query::{Embedded, Error, Look, Result};
+use bt_model::{PictureStates, Pixels, TextEmbedding};
+use bt_query::{Error, Look, Result};
 use bt_store::ContentHash;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use moka::sync::Cache;
@@ -23,7 +23,7 @@ pub(crate) struct Model {
     // Bounded by the number of workers, and by what one request may ask at once.
     for_texts: Sender<Ask>,
     for_others: Sender<Ask>,
-    texts: Cache<String, Embedded>,
+    texts: Cache<String, TextEmbedding>,
     states: Cache<ContentHash, PictureStates>,
 }
 
@@ -34,7 +34,7 @@ struct Ask {
 }
 
 enum What {
-    Text(String, Reply<Embedded>),
+    Text(String, Reply<TextEmbedding>),
     Picture(Pixels, Reply<Vec<f32>>),
     Match(Matching),
     Other(Work),
@@ -59,7 +59,7 @@ impl Model {
             .build();
         let texts = Cache::builder()
             .max_capacity(cache_bytes / 16)
-            .weigher(move |text: &String, embedded: &Embedded| {
+            .weigher(move |text: &String, embedded: &TextEmbedding| {
                 weight(text.len() + 4 * embedded.vector.len() + 128)
             })
             .build();
@@ -95,8 +95,8 @@ impl Model {
 
     /// The vectors of texts, in order. All are asked before the first answer is awaited, so that they go
     /// through together.
-    pub(crate) fn texts(&self, ticket: &Ticket, texts: &[&str]) -> Result<Vec<Embedded>> {
-        let asked: Vec<Result<Embedded, (&str, Answer<Embedded>)>> = texts
+    pub(crate) fn texts(&self, ticket: &Ticket, texts: &[&str]) -> Result<Vec<TextEmbedding>> {
+        let asked: Vec<Result<TextEmbedding, (&str, Answer<TextEmbedding>)>> = texts
             .iter()
             .map(|&text| {
                 if let Some(known) = self.texts.get(text) {
@@ -245,7 +245,7 @@ type Work = Box<dyn FnOnce(&Models) + Send>;
 /// What waits, by kind, in the order it came.
 #[derive(Default)]
 struct Waiting {
-    texts: VecDeque<(Ticket, String, Reply<Embedded>)>,
+    texts: VecDeque<(Ticket, String, Reply<TextEmbedding>)>,
     pictures: VecDeque<(Ticket, Pixels, Reply<Vec<f32>>)>,
     matches: VecDeque<(Ticket, Matching)>,
     others: VecDeque<(Ticket, Work)>,
