@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
 use bt_cli::{Exit, Progress, hinted, text};
-use bt_index::{Effort, Event, FileError, IndexJob, ModelWish, Outcome, Report, WalkOptions};
+use bt_index::{Event, FileError, IndexJob, ModelOptions, Outcome, Report, Resources, WalkOptions};
 use bt_model::{Fit, Precision};
 use bt_picture::Limits;
 use bt_store::{Collection, Facts, Finding, Reader, Writer, bytes_below};
@@ -210,7 +210,7 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit> {
 
 impl Cli {
     fn job(&self) -> IndexJob {
-        let effort = Effort::default();
+        let resources = Resources::default();
         IndexJob {
             roots: self.paths.clone(),
             index: self.index.clone(),
@@ -219,19 +219,19 @@ impl Cli {
                 follow: self.follow,
                 hidden: self.hidden,
             },
-            model: ModelWish {
+            model: ModelOptions {
                 spec: self.model.clone(),
                 fit: self.fit,
                 rerank: self.rerank_model.clone(),
                 device: self.device.clone(),
                 precision: self.precision,
             },
-            effort: Effort {
-                threads: self.threads.unwrap_or(effort.threads),
+            resources: Resources {
+                threads: self.threads.unwrap_or(resources.threads),
                 batch_size: self.batch_size,
                 limits: Limits {
                     max_pixels: self.max_pixels,
-                    ..effort.limits
+                    ..resources.limits
                 },
             },
             prune: self.prune,
@@ -428,13 +428,12 @@ fn list(what: &str, files: &[FileError]) {
 
 /// `3 new, 2 moved, 1 failed`; `nothing new` when nothing happened.
 fn one_line(report: &Report) -> String {
-    let gone = if report.pruned > 0 { report.pruned } else { 0 };
     let counts = [
         (report.indexed, "new"),
         (report.moved, "moved"),
         (report.duplicates, "copies of known ones"),
         (report.redescribed, "with new captions"),
-        (gone, "dropped"),
+        (report.pruned, "dropped"),
         (report.unchanged, "unchanged"),
         (report.failed.len() as u64, "failed"),
     ];

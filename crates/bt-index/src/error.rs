@@ -80,7 +80,23 @@ impl Error {
                 ),
                 _ => Some("run `bt-index` from a timer instead".into()),
             },
-            Self::Io(_) => None,
+            Self::Io(cause) => match cause.kind() {
+                io::ErrorKind::PermissionDenied => Some(
+                    "run it as a user who may read it, or leave it out; nothing was changed in the index".into(),
+                ),
+                _ => None,
+            },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_may_not_be_read_is_no_dead_end() {
+        let closed = Error::Io(io::ErrorKind::PermissionDenied.into());
+        assert!(closed.hint().unwrap().contains("who may read it"));
     }
 }

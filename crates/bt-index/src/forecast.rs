@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::identify::{self, Content, is_gone};
 use crate::job::IndexJob;
 use crate::outcome::{Event, FileError, Outcome, Report};
-use crate::walk::{Step, Territory};
+use crate::walk::{Roots, Step};
 
 /// So many records are read from the index at once.
 const PAGE: usize = 4096;
@@ -37,10 +37,10 @@ impl IndexJob {
     /// A root that is missing, an index that cannot be read.
     pub fn forecast(&self, stop: &AtomicBool, on: &mut dyn FnMut(Event<'_>)) -> Result<Report> {
         let started = Instant::now();
-        let territory = Territory::survey(&self.roots, &self.index, &self.walk)?;
+        let roots = Roots::survey(&self.roots, &self.index, &self.walk)?;
         let mut known = Known::read(self)?;
         let mut report = Report::default();
-        let _ = territory.walk(stop, &mut |step| {
+        let _ = roots.walk(stop, &mut |step| {
             let (path, outcome) = match step {
                 Step::Warning(warning) => {
                     on(Event::Warning(&warning));
@@ -60,11 +60,11 @@ impl IndexJob {
             });
             ControlFlow::Continue(())
         });
-        let roots: Vec<_> = territory.roots().collect();
+        let folders: Vec<_> = roots.paths().collect();
         report.vanished = known
             .places
             .keys()
-            .filter(|path| roots.iter().any(|root| path.starts_with(root)) && is_gone(path))
+            .filter(|path| folders.iter().any(|root| path.starts_with(root)) && is_gone(path))
             .count() as u64;
         report.pictures = known.ids.len() as u64;
         report.interrupted = stop.load(Ordering::Relaxed);

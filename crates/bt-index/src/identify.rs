@@ -58,8 +58,7 @@ fn read_while(path: &Path, max_bytes: u64, meanwhile: impl Fn()) -> io::Result<C
                 std::thread::sleep(WAIT * tries);
             }
             None => {
-                let reason = "it is being written; the next run takes it";
-                return Err(io::Error::new(io::ErrorKind::WouldBlock, reason));
+                return Err(io::Error::new(io::ErrorKind::WouldBlock, BEING_WRITTEN));
             }
         }
     }

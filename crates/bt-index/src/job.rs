@@ -11,11 +11,11 @@ use bt_store::Writer;
 use crate::commit::{Committer, Found};
 use crate::error::Result;
 use crate::ledger::Ledger;
-use crate::model::{self, LazyModel, ModelWish};
+use crate::model::{self, LazyModel, ModelOptions};
 use crate::outcome::{Event, Report};
-use crate::pipeline::{self, Effort};
+use crate::pipeline::{self, Resources};
 use crate::prune;
-use crate::walk::{Territory, WalkOptions};
+use crate::walk::{Roots, WalkOptions};
 
 /// What is to be indexed, where to, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,14 +27,14 @@ pub struct IndexJob {
     /// Which files are visited.
     pub walk: WalkOptions,
     /// Which model embeds.
-    pub model: ModelWish,
+    pub model: ModelOptions,
     /// How much is done at once.
-    pub effort: Effort,
+    pub resources: Resources,
     /// Whether recorded files below the roots that are gone are dropped.
     pub prune: bool,
 }
 
-/// Which part of the territory a pass visits.
+/// Which part of the roots a pass visits.
 pub(crate) enum Scope {
     /// Every root.
     Everything {
@@ -50,26 +50,26 @@ pub(crate) enum Scope {
 
 /// An index that is open, and what is to be looked at.
 pub(crate) struct Session {
-    pub(crate) territory: Territory,
+    pub(crate) roots: Roots,
     writer: Writer,
     model: LazyModel,
-    effort: Effort,
+    resources: Resources,
 }
 
 impl Session {
     pub(crate) fn open(job: &IndexJob, on: &mut dyn FnMut(Event<'_>)) -> Result<Self> {
-        let territory = Territory::survey(&job.roots, &job.index, &job.walk)?;
+        let roots = Roots::survey(&job.roots, &job.index, &job.walk)?;
         let (writer, model) =
             model::open(&job.index, &job.model, &mut |event| on(Event::Model(event)))?;
         for warning in writer.warnings() {
             on(Event::Store(warning));
         }
-        let effort = job.effort.clone();
+        let resources = job.resources.clone();
         Ok(Self {
-            territory,
+            roots,
             writer,
             model,
-            effort,
+            resources,
         })
     }
 
@@ -84,14 +84,14 @@ impl Session {
         let found = Found::default();
         let ledger = Ledger::new(&mut self.writer);
         let mut committer = Committer::new(&ledger, &found, on);
-        let territory = &self.territory;
+        let roots = &self.roots;
         pipeline::run(
             &|visit| match scope {
-                Scope::Everything { .. } => territory.walk(stop, visit),
-                Scope::Only { changed, .. } => territory.walk_only(changed, stop, visit),
+                Scope::Everything { .. } => roots.walk(stop, visit),
+                Scope::Only { changed, .. } => roots.walk_only(changed, stop, visit),
             },
             &self.model,
-            &self.effort,
+            &self.resources,
             stop,
             &mut committer,
         )?;
@@ -100,8 +100,8 @@ impl Session {
             // Moves are known now: what has not turned up elsewhere is gone.
             match scope {
                 Scope::Everything { prune } => {
-                    let roots: Vec<PathBuf> = territory.roots().map(Into::into).collect();
-                    prune::sweep(&roots, *prune, &mut committer)?;
+                    let folders: Vec<PathBuf> = roots.paths().map(Into::into).collect();
+                    prune::sweep(&folders, *prune, &mut committer)?;
                 }
                 Scope::Only { gone, .. } => prune::drop_gone(gone, &mut committer)?,
             }
@@ -112,20 +112,15 @@ impl Session {
         report.found = found.files.into_inner();
         report.interrupted = interrupted;
         if !interrupted {
-            self.publish(on)?;
+            // A few new pictures are found without a new generation: it is built when it pays.
+            self.writer
+                .publish_if_due(&mut |progress| on(Event::Publishing(progress)))?;
         }
         let stats = self.writer.stats()?;
         report.pictures = stats.pictures;
         report.generation = stats.generation;
         report.elapsed = started.elapsed();
         Ok(report)
-    }
-
-    /// A few new pictures are found without a new generation: it is built when it pays.
-    fn publish(&mut self, on: &mut dyn FnMut(Event<'_>)) -> Result<()> {
-        self.writer
-            .publish_if_due(&mut |progress| on(Event::Publishing(progress)))?;
-        Ok(())
     }
 }
 

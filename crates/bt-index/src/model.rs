@@ -14,7 +14,7 @@ pub const DEFAULT_MODEL: &str = "mini";
 
 /// What a user says about models; what is left out comes from the index, else from the defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ModelWish {
+pub struct ModelOptions {
     /// A name, a Hub id or a folder.
     pub spec: Option<String>,
     /// How pictures become squares.
@@ -111,11 +111,15 @@ impl LazyModel {
     }
 }
 
-/// Opens the index that a wish fits, making it when there is none.
-pub(crate) fn open(index: &Path, wish: &ModelWish, on: OnModel<'_>) -> Result<(Writer, LazyModel)> {
-    let execs = Exec::parse_all(&wish.device)?
+/// Opens the index that the options agree with, making it when there is none.
+pub(crate) fn open(
+    index: &Path,
+    options: &ModelOptions,
+    on: OnModel<'_>,
+) -> Result<(Writer, LazyModel)> {
+    let execs = Exec::parse_all(&options.device)?
         .into_iter()
-        .map(|exec| exec.with_precision(wish.precision))
+        .map(|exec| exec.with_precision(options.precision))
         .collect::<bt_model::Result<Vec<_>>>()?;
     let existing = match Reader::header(index) {
         Ok(header) => Some(header),
@@ -123,16 +127,16 @@ pub(crate) fn open(index: &Path, wish: &ModelWish, on: OnModel<'_>) -> Result<(W
         Err(error) => return Err(error.into()),
     };
     if let Some(header) = &existing
-        && wish.is_met_by(header)
+        && options.agree_with(header)
     {
         let writer = Writer::open(index)?;
         let expected = header.model.id.clone();
         let model = LazyModel::new(choice(&header.model)?, expected, execs);
         return Ok((writer, model));
     }
-    let choice = wish.choice(existing.as_ref())?;
+    let choice = options.choice(existing.as_ref())?;
     let encoder = Encoder::load(&choice, &execs[0], on)?;
-    let rerank = match &wish.rerank {
+    let rerank = match &options.rerank {
         Some(spec) => Some(reranker(spec, choice.fit, &execs[0], on)?),
         None => existing.and_then(|header| header.rerank),
     };
@@ -148,9 +152,9 @@ pub(crate) fn open(index: &Path, wish: &ModelWish, on: OnModel<'_>) -> Result<(W
     Ok((writer, model))
 }
 
-impl ModelWish {
-    /// Whether an index, by its header alone, is what is wished for.
-    fn is_met_by(&self, header: &Header) -> bool {
+impl ModelOptions {
+    /// Whether an index, by its header alone, is what they ask for.
+    fn agree_with(&self, header: &Header) -> bool {
         let spec = self.spec.as_deref().map(stable_spec);
         let rerank = self.rerank.as_deref().map(stable_spec);
         let fit = self.fit.map(|fit| fit.to_string());

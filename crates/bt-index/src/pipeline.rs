@@ -56,7 +56,7 @@ const BATCH_PATIENCE: Duration = Duration::from_millis(20);
 
 /// How much is done at once, and how much a picture may cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Effort {
+pub struct Resources {
     /// Threads that read and decode; at least one.
     pub threads: usize,
     /// Pictures that the model embeds at once, at least one; none: as the device likes it.
@@ -65,7 +65,7 @@ pub struct Effort {
     pub limits: Limits,
 }
 
-impl Default for Effort {
+impl Default for Resources {
     /// All cores, batches as the device likes them.
     fn default() -> Self {
         Self {
@@ -76,7 +76,7 @@ impl Default for Effort {
     }
 }
 
-impl Effort {
+impl Resources {
     fn bytes_in_flight(&self) -> u64 {
         let threads = self.threads.max(1) as u64;
         (threads * (Limits::ORDINARY_BYTES + ORDINARY_FILE)).max(self.limits.max_bytes + MOST_FILE)
@@ -91,13 +91,13 @@ pub(crate) type Walk<'a> =
 pub(crate) fn run(
     walk: Walk<'_>,
     model: &LazyModel,
-    effort: &Effort,
+    resources: &Resources,
     stop: &AtomicBool,
     committer: &mut Committer<'_, '_>,
 ) -> Result<()> {
     let (ledger, found) = (committer.ledger, committer.found);
-    let budget = Budget::new(effort.bytes_in_flight());
-    let batch_size = effort.batch_size.unwrap_or(model.batch_size()).max(1);
+    let budget = Budget::new(resources.bytes_in_flight());
+    let batch_size = resources.batch_size.unwrap_or(model.batch_size()).max(1);
     std::thread::scope(|scope| {
         let (file_sender, files) = bounded(FILES_AHEAD);
         let (picture_sender, pictures) = bounded(2 * batch_size);
@@ -106,10 +106,10 @@ pub(crate) fn run(
             stage_walk(walk, found, &file_sender, messages);
             Ok(())
         });
-        for _ in 0..effort.threads.max(1) {
+        for _ in 0..resources.threads.max(1) {
             let (files, pictures) = (files.clone(), picture_sender.clone());
             let budget = &budget;
-            let limits = effort.limits;
+            let limits = resources.limits;
             spawn(scope, "decoding", &messages, move |messages| {
                 let reader = Decoding {
                     ledger,
@@ -340,7 +340,7 @@ impl Decoding<'_, '_> {
 
 /// The file changed while it was read. What was known of it stays, unless others wait for its bytes.
 fn growing(file: &Location, claimed: Option<ContentHash>) -> Attempt {
-    let outcome = Outcome::Failed("it is being written; the next run takes it".into());
+    let outcome = Outcome::Failed(identify::BEING_WRITTEN.into());
     match claimed {
         None => ended(file, outcome),
         Some(_) => no_picture(file, outcome, claimed),

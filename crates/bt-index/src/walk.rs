@@ -29,8 +29,8 @@ pub struct WalkOptions {
 
 /// Roots and rules, checked.
 #[derive(Clone, Debug)]
-pub(crate) struct Territory {
-    roots: Vec<Root>,
+pub(crate) struct Roots {
+    all: Vec<Root>,
     follow: bool,
     hidden: bool,
     index: PathBuf,
@@ -53,14 +53,16 @@ pub(crate) enum Step {
     Failed(FileError),
 }
 
-impl Territory {
+impl Roots {
     /// Checks that every root is there, outside the index, and that the patterns make sense.
     pub(crate) fn survey(roots: &[PathBuf], index: &Path, options: &WalkOptions) -> Result<Self> {
         let index = bt_store::resolved(index)?;
         let mut checked: Vec<Root> = Vec::new();
         for root in roots {
             let path = fs_err::canonicalize(root).map_err(|cause| match cause.kind() {
-                std::io::ErrorKind::NotFound => Error::MissingRoot(root.clone()),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
+                    Error::MissingRoot(root.clone())
+                }
                 _ => cause.into(),
             })?;
             if path.starts_with(&index) {
@@ -73,15 +75,15 @@ impl Territory {
             checked.push(Root { path, exclude });
         }
         Ok(Self {
-            roots: checked,
+            all: checked,
             follow: options.follow,
             hidden: options.hidden,
             index,
         })
     }
 
-    pub(crate) fn roots(&self) -> impl Iterator<Item = &Path> {
-        self.roots.iter().map(|root| root.path.as_path())
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.all.iter().map(|root| root.path.as_path())
     }
 
     /// Visits every root. Each file is met once, however the roots overlap.
@@ -90,7 +92,7 @@ impl Territory {
         stop: &AtomicBool,
         visit: &mut dyn FnMut(Step) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        for root in &self.roots {
+        for root in &self.all {
             self.descend(root, &root.path, stop, visit)?;
         }
         ControlFlow::Continue(())
@@ -123,7 +125,7 @@ impl Territory {
 
     /// The innermost root that holds a path.
     fn root_of(&self, path: &Path) -> Option<&Root> {
-        self.roots
+        self.all
             .iter()
             .filter(|root| path.starts_with(&root.path))
             .max_by_key(|root| root.path.as_os_str().len())
@@ -148,7 +150,7 @@ impl Territory {
         let hidden = !self.hidden && name.starts_with(b".");
         let excluded = root.exclude.matched(path, is_folder).is_ignore();
         // A root inside this root is visited on its own account.
-        let other_root = is_folder && self.roots.iter().any(|other| other.path == path);
+        let other_root = is_folder && self.all.iter().any(|other| other.path == path);
         !(companion || hidden || excluded || other_root || path == self.index)
     }
 
@@ -164,14 +166,14 @@ impl Territory {
             .standard_filters(false)
             .follow_links(self.follow)
             .filter_entry(move |entry| {
-                let (territory, root) = &*rules;
+                let (roots, root) = &*rules;
                 let is_folder = entry.file_type().is_some_and(|kind| kind.is_dir());
                 // A followed link may lead into the index by another name.
                 let leads_into_index = entry.path_is_symlink()
                     && is_folder
                     && fs_err::canonicalize(entry.path())
-                        .is_ok_and(|target| target.starts_with(&territory.index));
-                territory.admits_step(root, entry.path(), is_folder) && !leads_into_index
+                        .is_ok_and(|target| target.starts_with(&roots.index));
+                roots.admits_step(root, entry.path(), is_folder) && !leads_into_index
             })
             .build();
         for entry in entries {
@@ -273,9 +275,9 @@ fn excluder(root: &Path, globs: &[String]) -> Result<Override> {
 mod tests {
     use super::*;
 
-    fn visit(territory: &Territory) -> (Vec<PathBuf>, Vec<FileError>) {
+    fn visit(walked: &Roots) -> (Vec<PathBuf>, Vec<FileError>) {
         let (mut files, mut warnings) = (Vec::new(), Vec::new());
-        let _ = territory.walk(&AtomicBool::new(false), &mut |step| {
+        let _ = walked.walk(&AtomicBool::new(false), &mut |step| {
             match step {
                 Step::File(found) => files.push(found.path),
                 Step::Warning(file) | Step::Failed(file) => warnings.push(file),
@@ -322,10 +324,10 @@ mod tests {
             ..WalkOptions::default()
         };
         let index = root.join("index");
-        let territory = Territory::survey(std::slice::from_ref(&root), &index, &options).unwrap();
-        assert_eq!(names(&visit(&territory).0, &root), ["a.jpg", "deep/e.jpg"]);
+        let walked = Roots::survey(std::slice::from_ref(&root), &index, &options).unwrap();
+        assert_eq!(names(&visit(&walked).0, &root), ["a.jpg", "deep/e.jpg"]);
         options.hidden = true;
-        let territory = Territory::survey(std::slice::from_ref(&root), &index, &options).unwrap();
+        let walked = Roots::survey(std::slice::from_ref(&root), &index, &options).unwrap();
         let expected = [
             ".gitignore",
             ".hidden.jpg",
@@ -333,7 +335,7 @@ mod tests {
             "a.jpg",
             "deep/e.jpg",
         ];
-        assert_eq!(names(&visit(&territory).0, &root), expected);
+        assert_eq!(names(&visit(&walked).0, &root), expected);
     }
 
     #[test]
@@ -346,17 +348,16 @@ mod tests {
             root.join("deep"),
             root.join(".hidden"),
         ];
-        let territory =
-            Territory::survey(&roots, &root.join("index"), &WalkOptions::default()).unwrap();
+        let walked = Roots::survey(&roots, &root.join("index"), &WalkOptions::default()).unwrap();
         let expected = [".hidden/c.jpg", "a.jpg", "deep/b.jpg"];
-        assert_eq!(names(&visit(&territory).0, &root), expected);
+        assert_eq!(names(&visit(&walked).0, &root), expected);
     }
 
     #[test]
     fn a_missing_root_and_one_inside_the_index_are_errors_that_name_it() {
         let (_keep, root) = tree(&["index/a.jpg"]);
         let survey = |path: &Path| {
-            Territory::survey(
+            Roots::survey(
                 &[path.to_owned()],
                 &root.join("index"),
                 &WalkOptions::default(),
@@ -364,6 +365,8 @@ mod tests {
         };
         let missing = survey(&root.join("nowhere")).unwrap_err();
         assert!(matches!(&missing, Error::MissingRoot(path) if path.ends_with("nowhere")));
+        let below_a_file = survey(&root.join("index/a.jpg/b")).unwrap_err();
+        assert!(matches!(below_a_file, Error::MissingRoot(_)));
         assert!(matches!(
             survey(&root.join("index")),
             Err(Error::InsideIndex(_))
@@ -382,10 +385,9 @@ mod tests {
                 follow,
                 ..WalkOptions::default()
             };
-            let territory =
-                Territory::survey(std::slice::from_ref(&root), &root.join("index"), &options)
-                    .unwrap();
-            let (files, warnings) = visit(&territory);
+            let walked =
+                Roots::survey(std::slice::from_ref(&root), &root.join("index"), &options).unwrap();
+            let (files, warnings) = visit(&walked);
             assert_eq!(
                 names(&files, &root),
                 ["a.jpg", "deep/b.jpg"],
@@ -403,11 +405,11 @@ mod tests {
             exclude: vec!["skip/".into()],
             ..WalkOptions::default()
         };
-        let territory =
-            Territory::survey(std::slice::from_ref(&root), &root.join("index"), &options).unwrap();
-        assert!(territory.admits(&root.join("b.jpg")));
-        assert!(!territory.admits(&root.join("skip/deep/a.jpg")));
-        assert!(!territory.admits(&root.join(".x/a.jpg")));
-        assert!(!territory.admits(Path::new("/elsewhere/a.jpg")));
+        let walked =
+            Roots::survey(std::slice::from_ref(&root), &root.join("index"), &options).unwrap();
+        assert!(walked.admits(&root.join("b.jpg")));
+        assert!(!walked.admits(&root.join("skip/deep/a.jpg")));
+        assert!(!walked.admits(&root.join(".x/a.jpg")));
+        assert!(!walked.admits(Path::new("/elsewhere/a.jpg")));
     }
 }

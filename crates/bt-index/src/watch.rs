@@ -49,7 +49,7 @@ impl IndexJob {
             let Some(hints) = touched.take_when_quiet() else {
                 continue;
             };
-            if let Some(lost) = session.territory.roots().find(|root| !root.exists()) {
+            if let Some(lost) = session.roots.paths().find(|root| !root.exists()) {
                 return Err(Error::MissingRoot(lost.to_owned()));
             }
             let report = session.pass(&hints.into_scope(), stop, on)?;
@@ -163,7 +163,7 @@ fn beside(sidecar: &Path) -> Vec<PathBuf> {
 }
 
 fn listen(session: &Session, touched: &Arc<Touched>) -> Result<RecommendedWatcher> {
-    let territory = session.territory.clone();
+    let roots = session.roots.clone();
     let touched = Arc::clone(touched);
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         let Ok(event) = event else {
@@ -176,14 +176,14 @@ fn listen(session: &Session, touched: &Arc<Touched>) -> Result<RecommendedWatche
             let paths: Vec<PathBuf> = event
                 .paths
                 .into_iter()
-                .filter(|path| territory.admits(path))
+                .filter(|path| roots.admits(path))
                 .collect();
             if !paths.is_empty() {
                 touched.add(paths);
             }
         }
     })?;
-    for root in session.territory.roots() {
+    for root in session.roots.paths() {
         // A file is watched through its folder: programs save by putting a new file in its place.
         match (root.is_dir(), root.parent()) {
             (false, Some(folder)) => watcher.watch(folder, RecursiveMode::NonRecursive)?,

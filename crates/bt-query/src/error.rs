@@ -189,7 +189,6 @@ impl Error {
                 bt_store::Kind::Incompatible => Kind::Incompatible,
                 bt_store::Kind::Busy => Kind::Busy,
                 bt_store::Kind::Io => Kind::Io,
-                bt_store::Kind::Bug => Kind::Bug,
             },
         }
     }

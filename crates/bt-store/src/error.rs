@@ -23,8 +23,6 @@ pub enum Kind {
     Busy,
     /// The operating system refused.
     Io,
-    /// Our own mistake.
-    Bug,
 }
 
 /// An error of the store.

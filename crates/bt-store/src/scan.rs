@@ -8,8 +8,8 @@
 //! |q.x - q'.x'| = |e.x' + q.d| by |e| |x'| + |q| |d|. The lengths |x'| and |d| are stored with the row's
 //! scale; what f32 sums round is added. The graph over the same rows is in `graph`.
 
+mod shared;
 mod shortlist;
-mod together;
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -25,7 +25,7 @@ use crate::dot::{self, QueryCodes};
 use crate::error::{Error, Result};
 use crate::scan::shortlist::{Bar, Shortlist};
 
-pub(crate) use together::Together;
+pub(crate) use shared::SharedScans;
 
 /// Rows in a unit of parallel work: large enough that a thread streams through memory.
 const ROWS_PER_TASK: usize = 8192;

@@ -162,12 +162,11 @@ pub(crate) fn search(
     let Some(query) = plan(text, first.schema) else {
         return Ok(nothing);
     };
-    let together = Together(parts.iter().map(|(words, _)| &words.searcher).collect());
+    let joint = JointStatistics(parts.iter().map(|(words, _)| &words.searcher).collect());
     parts
         .iter()
         .map(|(words, allowed)| {
-            let scoring =
-                EnableScoring::enabled_from_statistics_provider(&together, &words.searcher);
+            let scoring = EnableScoring::enabled_from_statistics_provider(&joint, &words.searcher);
             let weight = query.weight(scoring)?;
             let mut best = Best::new(n);
             for segment in words.searcher.segment_readers() {
@@ -325,9 +324,9 @@ fn tokens(terms: Vec<String>) -> PreTokenizedString {
 }
 
 /// Statistics of all parts of a snapshot.
-struct Together<'a>(Vec<&'a Searcher>);
+struct JointStatistics<'a>(Vec<&'a Searcher>);
 
-impl Bm25StatisticsProvider for Together<'_> {
+impl Bm25StatisticsProvider for JointStatistics<'_> {
     fn total_num_tokens(&self, field: Field) -> tantivy::Result<u64> {
         self.sum(|searcher| Bm25StatisticsProvider::total_num_tokens(searcher, field))
     }
@@ -341,7 +340,7 @@ impl Bm25StatisticsProvider for Together<'_> {
     }
 }
 
-impl Together<'_> {
+impl JointStatistics<'_> {
     fn sum(&self, of: impl Fn(&Searcher) -> tantivy::Result<u64>) -> tantivy::Result<u64> {
         self.0
             .iter()

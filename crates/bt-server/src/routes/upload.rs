@@ -10,7 +10,7 @@ use axum::extract::multipart::{Multipart, MultipartError};
 use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use bt_index::{IndexJob, LONGEST_CAPTION, ModelWish};
+use bt_index::{IndexJob, LONGEST_CAPTION, ModelOptions};
 use bt_store::{Collection, ContentHash, Record};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -324,10 +324,10 @@ async fn index(
     let job = IndexJob {
         roots: vec![album.root().to_owned()],
         index: engine.index_path().to_owned(),
-        model: ModelWish {
+        model: ModelOptions {
             device: state.options.device.clone(),
             precision: state.options.precision,
-            ..ModelWish::default()
+            ..ModelOptions::default()
         },
         ..IndexJob::default()
     };

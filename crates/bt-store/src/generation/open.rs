@@ -12,7 +12,7 @@ use crate::collection::Header;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::id::GenerationId;
-use crate::scan::Together;
+use crate::scan::SharedScans;
 use crate::words::Words;
 
 /// Files up to this length are compared with their checksums whenever they are opened; longer ones by
@@ -31,7 +31,7 @@ pub(crate) struct Generation {
     words: Option<Words>,
     /// Stands in for damaged words, made when first asked for.
     words_again: OnceLock<Option<Words>>,
-    scans: Together,
+    scans: SharedScans,
     folder: PathBuf,
 }
 
@@ -58,7 +58,7 @@ impl Generation {
     }
 
     /// Lets scans of all rows share their passes.
-    pub(crate) fn scans(&self) -> &Together {
+    pub(crate) fn scans(&self) -> &SharedScans {
         &self.scans
     }
 
@@ -242,7 +242,7 @@ fn open_one(
         graph,
         words,
         words_again: OnceLock::new(),
-        scans: Together::default(),
+        scans: SharedScans::default(),
         folder,
     })
 }

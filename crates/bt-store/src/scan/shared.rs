@@ -12,7 +12,7 @@ use super::{Scored, Wanted};
 
 /// Who scans now, and who waits.
 #[derive(Debug)]
-pub(crate) struct Together {
+pub(crate) struct SharedScans {
     most: usize,
     state: Mutex<State>,
 }
@@ -39,13 +39,13 @@ enum Turn {
     Pass,
 }
 
-impl Default for Together {
+impl Default for SharedScans {
     fn default() -> Self {
         Self::at_most(std::thread::available_parallelism().map_or(1, usize::from))
     }
 }
 
-impl Together {
+impl SharedScans {
     /// So many passes run at a time.
     fn at_most(most: usize) -> Self {
         Self {
@@ -111,7 +111,7 @@ fn first(found: Vec<Vec<Scored>>) -> Vec<Scored> {
 }
 
 /// The right to run a pass; handed on when it is dropped.
-struct Place<'a>(&'a Together);
+struct Place<'a>(&'a SharedScans);
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
@@ -152,22 +152,22 @@ mod tests {
         questions: &[Wanted],
         pass: impl Fn(&[&Wanted]) -> Vec<Vec<Scored>> + Sync,
     ) -> Vec<std::thread::Result<Vec<Scored>>> {
-        let together = Together::at_most(1);
-        together.state().running = 1;
-        let busy = Place(&together);
+        let shared = SharedScans::at_most(1);
+        shared.state().running = 1;
+        let busy = Place(&shared);
         let answers = std::thread::scope(|scope| {
             let asking: Vec<_> = questions
                 .iter()
-                .map(|wanted| scope.spawn(|| together.scan(wanted.clone(), &pass)))
+                .map(|wanted| scope.spawn(|| shared.scan(wanted.clone(), &pass)))
                 .collect();
-            while together.state().waiting.len() < questions.len() {
+            while shared.state().waiting.len() < questions.len() {
                 std::thread::yield_now();
             }
             drop(busy);
             asking.into_iter().map(|asked| asked.join()).collect()
         });
-        assert_eq!(together.state().running, 0);
-        assert!(together.state().waiting.is_empty());
+        assert_eq!(shared.state().running, 0);
+        assert!(shared.state().waiting.is_empty());
         answers
     }
 
@@ -189,12 +189,12 @@ mod tests {
 
     #[test]
     fn a_thread_of_a_pool_does_not_wait() {
-        let together = Together::at_most(1);
-        together.state().running = 1;
+        let shared = SharedScans::at_most(1);
+        shared.state().running = 1;
         let wanted = questions().remove(3);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1);
         let found = pool.build().unwrap().install(|| {
-            together.scan(wanted, |all| {
+            shared.scan(wanted, |all| {
                 assert_eq!(all.len(), 1);
                 vec![vec![Scored { score: 0.5, row: 7 }]]
             })
