@@ -286,12 +286,19 @@ impl Encoder {
 
     /// One unit-length vector a picture, in order. Without ITC heads: the pooled picture state with an
     /// empty text, which compares pictures with pictures only.
+    ///
+    /// # Errors
+    /// `Usage` for pixels of another size than [`Encoder::image_side`]; `OutOfMemory` when not one picture fits beside
+    /// the model; `Tensor` for what the device reports.
     pub fn embed_pictures(&self, pictures: &[&Pixels]) -> Result<Vec<Vec<f32>>> {
         self.start_pictures(pictures)?.finish()
     }
 
     /// Begins what [`Encoder::embed_pictures`] does: on a GPU, a caller that starts a batch before it finishes
     /// the one before keeps the GPU busy.
+    ///
+    /// # Errors
+    /// As [`Encoder::embed_pictures`]; what the device reports later comes from [`Started::finish`].
     pub fn start_pictures(&self, pictures: &[&Pixels]) -> Result<Started> {
         let empty = if self.heads().itc {
             None
@@ -353,6 +360,9 @@ impl Encoder {
     }
 
     /// What reranking and explanation need of each picture, in order.
+    ///
+    /// # Errors
+    /// As [`Encoder::embed_pictures`].
     pub fn picture_states(&self, pictures: &[&Pixels]) -> Result<Vec<PictureStates>> {
         let mut all = Vec::with_capacity(pictures.len());
         self.in_the_pool(|| {
@@ -405,6 +415,9 @@ impl Encoder {
 
     /// Where the words of a text were found in a picture: the text's cross-attention over the patches,
     /// averaged over heads and cross layers, one map a word.
+    ///
+    /// # Errors
+    /// `Usage` for states of another model; `Tensor` for what the device reports.
     pub fn word_heat(&self, text: &str, picture: &PictureStates) -> Result<Vec<WordHeat>> {
         word_heat(
             &self.model,
@@ -418,6 +431,9 @@ impl Encoder {
 /// For learning heads and for showing what the model says.
 impl Encoder {
     /// What the ITC text head reads of each text, in order: `[D]` each. Needs no head.
+    ///
+    /// # Errors
+    /// `Tensor` for what the device reports.
     pub fn text_inputs(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
         let mut all = Vec::with_capacity(texts.len());
         for (input, _) in self.text_itc_inputs(texts)? {
@@ -427,6 +443,10 @@ impl Encoder {
     }
 
     /// The pooled states of one text with each picture, in order: `[2 D]` each. Needs no head.
+    ///
+    /// # Errors
+    /// `Usage` for states of another model; `OutOfMemory` when not one pair fits beside the model; `Tensor` for what
+    /// the device reports.
     pub fn pooler_outputs(&self, text: &str, pictures: &[&PictureStates]) -> Result<Vec<Vec<f32>>> {
         let mut all = Vec::with_capacity(pictures.len());
         self.for_each_pooled(text, pictures, RerankSpeed::Exact, |pooled| {
@@ -437,12 +457,18 @@ impl Encoder {
     }
 
     /// Token ids of a text, first and last included, and whether it was cut to the model's limit.
+    ///
+    /// # Errors
+    /// `Usage` for a text that the tokenizer cannot split.
     pub fn token_ids(&self, text: &str) -> Result<(Vec<u32>, bool)> {
         let tokens = self.tokenizer.encode(text)?;
         Ok((tokens.ids, tokens.truncated))
     }
 
     /// Everything that the model says of one pair.
+    ///
+    /// # Errors
+    /// `Usage` for pixels of another size than [`Encoder::image_side`]; `Tensor` for what the device reports.
     pub fn features(&self, text: &str, picture: &Pixels) -> Result<Features> {
         let (text, truncated) = self.text_states(&[text])?;
         let image = self

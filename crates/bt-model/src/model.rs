@@ -252,6 +252,9 @@ impl BridgeTower {
     }
 
     /// The text tower, down to the states that bridges and ITC read.
+    ///
+    /// # Errors
+    /// `Tensor` for what the device reports, and what the probe returns.
     pub fn text_states(&self, tokens: &TokenBatch, probe: &mut dyn Probe) -> Result<TextStates> {
         let states = self
             .text
@@ -270,6 +273,9 @@ impl BridgeTower {
     }
 
     /// The vision tower, down to the states that bridges and ITC read. `pixels`: [B, 3, S, S].
+    ///
+    /// # Errors
+    /// `Tensor` for what the device reports, and what the probe returns.
     pub fn image_states(&self, pixels: &Tensor, probe: &mut dyn Probe) -> Result<ImageStates> {
         let states = self
             .vision
@@ -287,6 +293,9 @@ impl BridgeTower {
     }
 
     /// [`TextStates::itc_input`] alone, which is less work.
+    ///
+    /// # Errors
+    /// `Tensor` for what the device reports.
     pub fn text_itc_input(&self, tokens: &TokenBatch) -> Result<Tensor> {
         let states =
             self.text
@@ -295,6 +304,9 @@ impl BridgeTower {
     }
 
     /// [`ImageStates::itc_input`] alone, which is less work.
+    ///
+    /// # Errors
+    /// `Tensor` for what the device reports.
     pub fn image_itc_input(&self, pixels: &Tensor) -> Result<Tensor> {
         let states =
             self.vision
@@ -341,6 +353,9 @@ impl BridgeTower {
 
     /// What is left of a picture where the cross-modal layers read only its class token and the `patches` patches that
     /// a text looks at most when the first of them reads all. Both are batches of 1.
+    ///
+    /// # Errors
+    /// `Tensor` for what the device reports.
     pub fn most_looked_at(
         &self,
         text: &TextStates,
@@ -368,11 +383,17 @@ impl BridgeTower {
     }
 
     /// `[tanh(Pt text[:, 0]) ; tanh(Pi image[:, 0])]`: [B, 2 D].
+    ///
+    /// # Errors
+    /// `Tensor` for what the device reports.
     pub fn pooler_output(&self, fused: &Fused) -> Result<Tensor> {
         self.pooler.forward(&fused.text, &fused.image)
     }
 
     /// Logits of no match and match: [B, 2].
+    ///
+    /// # Errors
+    /// `NoHead` without an ITM head; `Tensor` for what the device reports.
     pub fn itm(&self, pooler_output: &Tensor) -> Result<Tensor> {
         let head = self
             .heads
@@ -383,6 +404,9 @@ impl BridgeTower {
     }
 
     /// Logits over the vocabulary: [B, L, V]. `text`: [`Fused::text`], or rows of it.
+    ///
+    /// # Errors
+    /// `NoHead` without an MLM head; `Tensor` for what the device reports.
     pub fn mlm(&self, text: &Tensor) -> Result<Tensor> {
         self.heads
             .mlm
@@ -392,6 +416,9 @@ impl BridgeTower {
     }
 
     /// Unit-length embeddings of texts [B, E], from [`TextStates::itc_input`].
+    ///
+    /// # Errors
+    /// `NoHead` without ITC heads; `Tensor` for what the device reports.
     pub fn itc_text(&self, itc_input: &Tensor) -> Result<Tensor> {
         let itc = self
             .heads
@@ -405,6 +432,9 @@ impl BridgeTower {
     }
 
     /// Unit-length embeddings of pictures [B, E], from [`ImageStates::itc_input`].
+    ///
+    /// # Errors
+    /// `NoHead` without ITC heads; `Tensor` for what the device reports.
     pub fn itc_image(&self, itc_input: &Tensor) -> Result<Tensor> {
         let itc = self
             .heads
@@ -418,6 +448,9 @@ impl BridgeTower {
     }
 
     /// Unit-length embeddings of pairs [B, E], from [`BridgeTower::pooler_output`].
+    ///
+    /// # Errors
+    /// `NoHead` without a cross ITC head; `Tensor` for what the device reports.
     pub fn itc_cross(&self, pooler_output: &Tensor) -> Result<Tensor> {
         let head = self
             .heads

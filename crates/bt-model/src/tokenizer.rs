@@ -1,5 +1,5 @@
 //! Text to token ids: RoBERTa's byte-level BPE, from tokenizer.json or from vocab.json and merges.txt.
-//! Batches of ids with their padding are `model.rs`'s.
+//! Batches of ids with their padding are `token_batch.rs`'s.
 
 use std::collections::HashMap;
 use std::ops::Range;

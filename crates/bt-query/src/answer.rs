@@ -90,7 +90,7 @@ pub enum Score {
     Match(f32),
     /// Cosine of the embeddings, where no probability is known.
     Similarity(f32),
-    /// BM25 of the words, where nothing else is known.
+    /// BM25 of the words, where nothing else is known; 1000 more where they are a whole file name.
     Words(f32),
 }
 

@@ -19,6 +19,9 @@ pub struct Period {
 }
 
 /// `2024`, `2024-07` or `2024-07-03`.
+///
+/// # Errors
+/// [`Error::BadValue`], which names the flag and says what is expected.
 pub fn period(flag: &'static str, text: &str) -> Result<Period> {
     let bad = || Error::BadValue {
         flag,
@@ -57,6 +60,9 @@ pub fn period(flag: &'static str, text: &str) -> Result<Period> {
 }
 
 /// `12MP`, `2000x1500` or `5MB`: at least so many pixels, or bytes.
+///
+/// # Errors
+/// [`Error::BadValue`], which names the flag and says what is expected.
 pub fn larger_than(flag: &'static str, text: &str) -> Result<Filter> {
     let bad = || Error::BadValue {
         flag,
@@ -96,6 +102,9 @@ pub fn larger_than(flag: &'static str, text: &str) -> Result<Filter> {
 }
 
 /// `LAT,LON,KM`: degrees, north and east positive, and kilometres.
+///
+/// # Errors
+/// [`Error::BadValue`], which names the flag and says what is expected.
 pub fn near(flag: &'static str, text: &str) -> Result<Filter> {
     let bad = |why: &str| Error::BadValue {
         flag,
@@ -135,9 +144,11 @@ pub fn other_names() -> impl Iterator<Item = &'static str> {
     })
 }
 
-/// A file type by name or usual ending (`jpg` = `jpeg`, with or without a dot). `known` are the names
-/// that an index can hold.
-pub fn format(flag: &'static str, text: &str, known: &[&str]) -> Result<Filter> {
+/// A file type by name or usual ending (`jpg` = `jpeg`, with or without a dot).
+///
+/// # Errors
+/// [`Error::BadValue`], which names the flag and all types, for anything else.
+pub fn format(flag: &'static str, text: &str) -> Result<Filter> {
     let lower = text.trim().trim_start_matches('.').to_ascii_lowercase();
     let is_called =
         |format: &Format| format.name() == lower || format.endings().contains(&lower.as_str());
@@ -155,6 +166,9 @@ pub fn format(flag: &'static str, text: &str, known: &[&str]) -> Result<Filter> 
 }
 
 /// A probability between 0 and 1, or in per cent (`40%`).
+///
+/// # Errors
+/// [`Error::BadValue`], which names the flag and says what is expected.
 pub fn probability(flag: &'static str, text: &str) -> Result<f32> {
     let trimmed = text.trim();
     let value = match trimmed.strip_suffix('%') {

@@ -51,8 +51,14 @@ pub trait Scorer: Send + Sync {
     /// A model without ITC heads ([`bt_model::Error::NoHead`]), and what the model reports.
     fn embed_text(&self, text: &str) -> Result<TextEmbedding>;
     /// The vector of a picture, as the index keeps it.
+    ///
+    /// # Errors
+    /// What the model reports.
     fn embed_picture(&self, picture: &RgbImage) -> Result<Vec<f32>>;
     /// The vector of a text and a picture together.
+    ///
+    /// # Errors
+    /// A model without a cross ITC head ([`bt_model::Error::NoHead`]), and what the model reports.
     fn embed_pair(&self, text: &str, picture: &RgbImage) -> Result<Vec<f32>>;
     /// The shorter edge that a decoded picture needs, for scaled decoding.
     fn enough_pixels(&self) -> u32;
@@ -63,8 +69,14 @@ pub trait Scorer: Send + Sync {
         None
     }
     /// ITM logit differences: for each text, one a picture, in order.
+    ///
+    /// # Errors
+    /// A model without an ITM head ([`bt_model::Error::NoHead`]), and what the model reports.
     fn match_logits(&self, texts: &[&str], pictures: &[Look]) -> Result<Vec<Vec<f32>>>;
     /// Where the words of a text are in a picture.
+    ///
+    /// # Errors
+    /// What the model reports.
     fn word_heat(&self, text: &str, picture: &Pixels) -> Result<Vec<WordHeat>>;
     /// What part of a picture of this size the reranker sees.
     fn window(&self, width: u32, height: u32) -> Window;

@@ -72,7 +72,8 @@ pub enum Walk {
 pub struct Hit {
     /// The picture.
     pub id: ContentHash,
-    /// Cosine similarity for vectors, BM25 for words; larger is better.
+    /// Cosine similarity for vectors; for words BM25, and 1000 more where the text is a whole file name. Larger is
+    /// better.
     pub score: f32,
 }
 
@@ -91,22 +92,41 @@ pub trait Collection: Send + Sync {
     fn facts(&self) -> &Facts;
 
     /// How many pictures a filter allows (exact).
+    ///
+    /// # Errors
+    /// `Corrupt` when a file that is read for it is damaged.
     fn count(&self, filter: &Filter) -> Result<u64>;
 
     /// The `n` allowed pictures whose embeddings have the largest cosine with `query`.
+    ///
+    /// # Errors
+    /// `BadVector` when the query is of another length, has a value that is not a number, or is zero; `Corrupt` as
+    /// for [`Collection::count`].
     fn nearest(&self, query: &[f32], filter: &Filter, n: usize, walk: Walk) -> Result<Neighbours>;
 
     /// The `n` allowed pictures whose words (file and folder names, captions, keywords, camera) match
-    /// best by BM25. A picture with no word of the text is not a hit.
+    /// best by BM25, a whole file name before all. A picture with no word of the text is not a hit.
+    ///
+    /// # Errors
+    /// `Corrupt` when a file that is read for it is damaged, the index of words among them.
     fn by_words(&self, text: &str, filter: &Filter, n: usize) -> Result<Vec<Hit>>;
 
     /// Records by id, in the order asked; `None` for one that is not in the snapshot.
+    ///
+    /// # Errors
+    /// `Corrupt` when one of the records is damaged.
     fn fetch(&self, ids: &[ContentHash]) -> Result<Vec<Option<Record>>>;
 
-    /// Embeddings by id, in the order asked.
+    /// Embeddings by id, in the order asked; `None` for one that is not in the snapshot.
+    ///
+    /// # Errors
+    /// What the store reports; the embedded one reads them without a failure.
     fn embeddings(&self, ids: &[ContentHash]) -> Result<Vec<Option<Vec<f32>>>>;
 
     /// Up to `n` allowed pictures in a stable order (by id), after a given one.
+    ///
+    /// # Errors
+    /// As [`Collection::count`].
     fn scan(
         &self,
         filter: &Filter,
@@ -114,6 +134,9 @@ pub trait Collection: Send + Sync {
         n: usize,
     ) -> Result<Vec<ContentHash>>;
 
-    /// Pictures whose id starts with these hexadecimal digits, at most `n`.
+    /// Pictures whose id starts with these hexadecimal digits, at most `n`; none for what is no such digits.
+    ///
+    /// # Errors
+    /// As [`Collection::count`].
     fn with_id_prefix(&self, prefix: &str, n: usize) -> Result<Vec<ContentHash>>;
 }

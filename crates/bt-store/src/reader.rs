@@ -62,11 +62,17 @@ impl Reader {
     }
 
     /// Only the header, without opening any data: to know which model to load beside it.
+    ///
+    /// # Errors
+    /// `NoIndex`, `NewerFormat`, and `Corrupt` when neither `index.json` nor a segment's head can be read.
     pub fn header(index: &Path) -> Result<Header> {
         read_header(index)
     }
 
     /// A reader of a newer state, if there is one. What has not changed is shared with this one.
+    ///
+    /// # Errors
+    /// As [`Reader::open`].
     pub fn newer(&self) -> Result<Option<Self>> {
         let now = Seen {
             current: generation::current_id(&self.index),

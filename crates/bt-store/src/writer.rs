@@ -85,6 +85,10 @@ impl Writer {
     }
 
     /// Opens an index that exists.
+    ///
+    /// # Errors
+    /// `NoIndex`, `Locked` when another process writes, `NewerFormat`, and `Corrupt` when not even the segments can
+    /// be read.
     pub fn open(index: &Path) -> Result<Self> {
         Self::open_on(Arc::new(Disk), index, ROLL_BYTES)
     }
@@ -209,6 +213,10 @@ impl Writer {
 
     /// Builds everything derived in a new generation and makes it current; returns the current one when
     /// nothing was committed since.
+    ///
+    /// # Errors
+    /// Those of reading the segments and of writing the new files. After any of them the writer answers `Reopen`
+    /// until it is opened again; the generation before stays current.
     pub fn publish(&mut self, on: &mut dyn FnMut(Progress)) -> Result<GenerationId> {
         self.careful(|writer| {
             if let Some((id, covers)) = writer.generation()?
@@ -222,6 +230,9 @@ impl Writer {
 
     /// Publishes when it is worth it: there is no generation yet, or more than a thousand changes and a
     /// twentieth of the pictures came after it.
+    ///
+    /// # Errors
+    /// As [`Writer::publish`].
     pub fn publish_if_due(&mut self, on: &mut dyn FnMut(Progress)) -> Result<Option<GenerationId>> {
         self.careful(|writer| {
             let state = writer.catalog().state();
@@ -235,6 +246,9 @@ impl Writer {
 
     /// Rewrites the segments without superseded records, then publishes. Records that are damaged stay
     /// behind: their pictures are indexed again by the next run.
+    ///
+    /// # Errors
+    /// As [`Writer::publish`]; the old segments or the new ones count, whole.
     pub fn compact(&mut self, on: &mut dyn FnMut(Progress)) -> Result<GenerationId> {
         self.careful(|writer| {
             let index = writer.index.clone();
@@ -249,18 +263,27 @@ impl Writer {
     }
 
     /// The picture that was last seen at a path.
+    ///
+    /// # Errors
+    /// `Reopen` after an earlier failure; what is wrong when the catalog can neither be read nor built anew.
     pub fn at_path(&self, path: &Path) -> Result<Option<(ContentHash, Location)>> {
         self.usable()?;
         self.catalog().at_path(path, &self.segments)
     }
 
     /// A live record.
+    ///
+    /// # Errors
+    /// `Corrupt` when the record is damaged; else as [`Writer::at_path`].
     pub fn get(&self, id: &ContentHash) -> Result<Option<Record>> {
         self.usable()?;
         read_record(&mut self.catalog(), &self.segments, id)
     }
 
     /// Every known path, in order.
+    ///
+    /// # Errors
+    /// As [`Writer::at_path`].
     pub fn paths(&self) -> Result<Vec<(PathBuf, ContentHash)>> {
         self.usable()?;
         self.catalog().paths(&self.segments)
@@ -268,6 +291,9 @@ impl Writer {
 
     /// Pictures that have no place any more, in the order of ids: what stood at their last one was found
     /// to be something else, and the run that found it did not come to its end.
+    ///
+    /// # Errors
+    /// As [`Writer::at_path`].
     pub fn homeless(&self) -> Result<Vec<ContentHash>> {
         self.usable()?;
         let entries = self.catalog().entries(&self.segments)?;
@@ -278,6 +304,9 @@ impl Writer {
     }
 
     /// Sizes.
+    ///
+    /// # Errors
+    /// `Reopen` after an earlier failure; `Io` when the current generation cannot be looked at.
     pub fn stats(&self) -> Result<Stats> {
         self.usable()?;
         let state = self.catalog().state();

@@ -84,7 +84,7 @@ pub struct ScoreFields {
     /// Cosine of the embeddings, where no probability is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub similarity: Option<f32>,
-    /// BM25, where nothing else is known.
+    /// BM25, where nothing else is known; 1000 more where the words are a whole file name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub words: Option<f32>,
 }
@@ -238,6 +238,9 @@ pub fn document<'a>(answer: &'a Answer, query: &'a Query, explain: bool) -> Docu
 }
 
 /// The document as text, for reading by people too.
+///
+/// # Errors
+/// None that is known: every value here can be written as JSON.
 pub fn json(answer: &Answer, query: &Query, explain: bool) -> serde_json::Result<String> {
     serde_json::to_string_pretty(&document(answer, query, explain)).map(|text| text + "\n")
 }

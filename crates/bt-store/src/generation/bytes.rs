@@ -1,4 +1,5 @@
-//! Bytes of a derived file: mapped from disk, or made in memory with the same layout. The only mapping.
+//! Bytes of a derived file: mapped from disk, or made in memory with the same layout. The only mapping of ours;
+//! tantivy maps its own files.
 
 #![expect(unsafe_code, reason = "mapping a file")]
 
