@@ -1,7 +1,7 @@
 //! Two programs at once, a program that is stopped, and one that goes on for ever.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -132,4 +132,27 @@ fn ctrl_c_keeps_what_is_done_and_the_next_run_finishes_the_job() {
         &env.report(&["album"]),
         &[("unchanged", kept), ("indexed", PICTURES - kept)],
     );
+}
+
+/// A model whose config.json is a pipe that nobody writes into: whoever loads it waits.
+#[cfg(unix)]
+#[test]
+fn the_second_ctrl_c_ends_a_program_that_does_not_come_to_hear_the_first() {
+    let env = TestEnv::new();
+    env.draw("album/a.png", 1);
+    fs::create_dir(env.path("model")).unwrap();
+    let pipe = env.path("model/config.json");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let mut running = env.start(BT_INDEX, &["album", "--model", "./model"]);
+    // A pipe is open for writing once somebody reads it.
+    let (sender, opened) = channel();
+    std::thread::spawn(move || sender.send(fs::OpenOptions::new().write(true).open(pipe)));
+    let _writer = opened.recv_timeout(Duration::from_secs(60)).unwrap();
+    // Two signals that are not taken yet count as one, so it may take a third.
+    wait_until("it ends", || {
+        running.signal("INT");
+        running.0.try_wait().unwrap().is_some()
+    });
+    assert_eq!(running.0.wait().unwrap().code(), Some(130));
 }
