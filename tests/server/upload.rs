@@ -414,3 +414,20 @@ fn each_index_has_an_album_of_its_own() {
         assert!(ended.stderr.contains(what), "{ended}");
     }
 }
+
+#[test]
+fn the_cause_of_a_failure_is_in_the_log_under_the_id_that_the_answer_names() {
+    let (env, server) = with_album(&[]);
+    fs_err::remove_dir_all(env.path("uploads")).unwrap();
+    env.write("uploads", "where the folder was");
+    let failed = upload(&server, &png(1), None);
+    let id = failed.problem(500, "internal")["instance"].to_string();
+    let id = id.trim_matches('"');
+    let log = server.log();
+    let cause = log.lines().find(|line| line.contains("request failed"));
+    let cause = cause.unwrap_or_else(|| panic!("no cause: {log}"));
+    assert!(
+        cause.contains(id) && cause.contains("uploads"),
+        "{id}: {log}"
+    );
+}
