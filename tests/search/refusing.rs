@@ -1,9 +1,8 @@
 //! What makes no sense, what is missing, and the help.
 
 use std::path::Path;
-use std::process::Stdio;
 
-use crate::harness::{BT_SEARCH, Ran, TestEnv};
+use crate::harness::TestEnv;
 use crate::{album, assert_refused};
 
 #[test]
@@ -42,21 +41,6 @@ fn what_makes_no_sense_is_told_with_the_next_step() {
         &["--image", "none.jpg"],
         &["cannot read the query picture `none.jpg`"],
     );
-}
-
-#[test]
-fn a_reader_that_has_enough_is_no_error() {
-    let env = album();
-    for form in ["--explain", "--json", "--paths"] {
-        let mut command = env.command(BT_SEARCH);
-        command.args(["a cat", "--all", form]);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        // As `head` does once it has its lines.
-        drop(child.stdout.take());
-        let ran = Ran::from(child.wait_with_output().unwrap()).expect(0);
-        assert!(!ran.stderr.contains("error"), "{ran}");
-    }
 }
 
 #[test]
