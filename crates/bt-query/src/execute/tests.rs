@@ -24,6 +24,15 @@ fn album(folder: &Path) -> Memory {
     Memory::of_colours(folder, &ALBUM)
 }
 
+/// The same and twelve green pictures, `name0.png` to `name11.png`.
+fn with_greens(folder: &Path, name: &str) -> Memory {
+    let names: Vec<String> = (0..12).map(|i| format!("{name}{i}.png")).collect();
+    let greens = names.iter().zip(0u8..);
+    let greens = greens.map(|(name, i)| (name.as_str(), [11 + i, 250, 10]));
+    let shown: Vec<(&str, [u8; 3])> = ALBUM.into_iter().chain(greens).collect();
+    Memory::of_colours(folder, &shown)
+}
+
 fn ask(query: &Query, album: &Memory) -> Answer {
     search(query, album, &Colours::default(), &mut |_| {}).unwrap()
 }
@@ -364,11 +373,7 @@ fn beyond_the_reranked_the_embedding_calibration_gives_the_probability() {
 #[test]
 fn what_cannot_become_an_answer_is_not_looked_at() {
     let folder = tempfile::tempdir().unwrap();
-    let names_of: Vec<String> = (0..12).map(|i| format!("green{i}.png")).collect();
-    let greens = names_of.iter().zip(0u8..);
-    let greens = greens.map(|(name, i)| (name.as_str(), [11 + i, 250, 10]));
-    let shown: Vec<(&str, [u8; 3])> = ALBUM.into_iter().chain(greens).collect();
-    let album = Memory::of_colours(folder.path(), &shown);
+    let album = with_greens(folder.path(), "green");
     let mut scorer = Colours::default();
     // The double's logits are the log odds of these cosines, too.
     scorer.calibration.embedding = Some(Platt {
@@ -401,11 +406,7 @@ fn what_cannot_become_an_answer_is_not_looked_at() {
 #[test]
 fn the_nearest_few_are_looked_at_wherever_words_have_put_them() {
     let folder = tempfile::tempdir().unwrap();
-    let names_of: Vec<String> = (0..12).map(|i| format!("zebra{i}.png")).collect();
-    let greens = names_of.iter().zip(0u8..);
-    let greens = greens.map(|(name, i)| (name.as_str(), [11 + i, 250, 10]));
-    let shown: Vec<(&str, [u8; 3])> = ALBUM.into_iter().chain(greens).collect();
-    let album = Memory::of_colours(folder.path(), &shown);
+    let album = with_greens(folder.path(), "zebra");
     let mut scorer = Colours::default();
     // By their embeddings alone, none could.
     scorer.calibration.embedding = Some(Platt {
