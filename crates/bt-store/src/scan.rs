@@ -4,10 +4,15 @@
 //! which its score must lie; rows whose interval reaches the n-th best lower end are scored again from
 //! the f16 vectors. The result is therefore the order that f16 vectors alone would give, bit for bit:
 //!
-//! With q = q' + e (q' the 16-bit query) and x = x' + d (x' the coded row), Cauchy and Schwarz bound
+//! With q = q' + e (q' the coded query) and x = x' + d (x' the coded row), Cauchy and Schwarz bound
 //! |q.x - q'.x'| = |e.x' + q.d| by |e| |x'| + |q| |d|. The lengths |x'| and |d| are stored with the row's
-//! scale; what f32 sums round is added. The graph over the same rows is in `graph`.
+//! scale; what f32 sums round is added.
+//!
+//! A query is coded twice. With 8 bits it is multiplied fastest, and nearly all rows are passed over by that, a
+//! block at a time (`block`); the few that remain get their interval from 16 bits, of which nothing is lost
+//! that matters. The graph over the same rows is in `graph`.
 
+mod block;
 mod shared;
 mod shortlist;
 
@@ -17,27 +22,20 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
+use bt_cpu::Level;
 use half::f16;
 use rayon::prelude::*;
 
 use crate::bitset::Bitset;
-use crate::dot::{self, QueryCodes};
+use crate::dot;
 use crate::error::{Error, Result};
+use crate::scan::block::{BLOCK, Block, Group};
 use crate::scan::shortlist::{Bar, Shortlist};
 
 pub(crate) use shared::SharedScans;
 
 /// Rows in a unit of parallel work: large enough that a thread streams through memory.
 const ROWS_PER_TASK: usize = 8192;
-
-/// Rows that are compared with all queries of a pass while they are near; a word of a [`Bitset`].
-const BLOCK: usize = 64;
-
-/// A block is compared as a whole when at least this many of its rows are allowed.
-const DENSE: u32 = 16;
-
-/// Rows whose bounds are compared with the bar together.
-const AT_A_TIME: usize = 8;
 
 /// What the first pass needs of a row besides its codes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
@@ -165,14 +163,49 @@ pub(crate) fn encode(vector: &[f16], out: &mut [i8]) -> RowScale {
     }
 }
 
+/// A query's codes of one kind.
+#[derive(Clone, Debug)]
+struct Coded<T> {
+    /// As many as a padded row has.
+    codes: Vec<T>,
+    /// A code times this is the coded component.
+    scale: f32,
+    /// Length of what coding lost.
+    lost: f32,
+}
+
+impl<T: Default + Clone> Coded<T> {
+    /// `vector` by codes up to `limit`, which `code` makes of floats.
+    fn new(vector: &[f32], limit: f32, code: impl Fn(f32) -> T) -> Self {
+        let largest = vector.iter().fold(0.0f32, |max, x| max.max(x.abs()));
+        let scale = largest / limit;
+        let mut codes = vec![T::default(); code_stride(vector.len())];
+        let mut lost = 0.0f64;
+        for (x, place) in vector.iter().zip(&mut codes) {
+            let rounded = (x / scale).round().clamp(-limit, limit);
+            *place = code(rounded);
+            lost += (f64::from(*x) - f64::from(scale) * f64::from(rounded)).powi(2);
+        }
+        Self {
+            codes,
+            scale,
+            lost: (lost.sqrt() as f32).next_up(),
+        }
+    }
+
+    /// How far the score may be from what codes give, for a row of this length that lost so much.
+    fn bound(&self, length: f32, lost: f32, rounding: f32) -> f32 {
+        // The query's length is 1 up to rounding, which the last summand holds as well.
+        self.lost * length + lost + rounding * (1.0 + (length + lost))
+    }
+}
+
 /// A query that was checked, brought to unit length and coded.
 #[derive(Clone, Debug)]
 pub(crate) struct Query {
     vector: Vec<f32>,
-    codes: QueryCodes,
-    scale: f32,
-    /// Length of what coding lost.
-    lost: f32,
+    coarse: Coded<i8>,
+    fine: Coded<i16>,
     /// What summing `dim` products of unit vectors in f32 may round.
     rounding: f32,
 }
@@ -205,20 +238,10 @@ impl Query {
             .iter()
             .map(|&x| (f64::from(x) / length) as f32)
             .collect();
-        let largest = vector.iter().fold(0.0f32, |max, x| max.max(x.abs()));
-        let limit = dot::query_limit(dim) as f32;
-        let scale = largest / limit;
-        let mut codes = vec![0i16; code_stride(dim)];
-        let mut lost = 0.0f64;
-        for (x, code) in vector.iter().zip(&mut codes) {
-            *code = (x / scale).round().clamp(-limit, limit) as i16;
-            lost += (f64::from(*x) - f64::from(scale) * f64::from(*code)).powi(2);
-        }
         Ok(Self {
+            coarse: Coded::new(&vector, 127.0, |code| code as i8),
+            fine: Coded::new(&vector, dot::fine_limit(dim) as f32, |code| code as i16),
             vector,
-            codes: QueryCodes::new(codes),
-            scale,
-            lost: (lost.sqrt() as f32).next_up(),
             // Each lane sums dim / 8 products, then three more levels; every step rounds by at most half
             // an epsilon of a partial sum that unit vectors keep near 1. Doubled for the first pass.
             rounding: (dim as f32 / 8.0 + 16.0) * f32::EPSILON,
@@ -245,95 +268,23 @@ impl Query {
 
     /// The score by codes alone.
     pub(crate) fn approximate(&self, matrix: &Matrix<'_>, row: usize) -> f32 {
-        let stride = self.codes.len();
+        let stride = self.fine.codes.len();
         match (
             matrix.codes.get(row * stride..(row + 1) * stride),
             matrix.scales.get(row),
         ) {
-            (Some(codes), Some(scale)) => {
-                self.scale * scale.scale * self.codes.with_row(codes) as f32
-            }
+            (Some(codes), Some(scale)) => self.by_codes(codes, scale),
             _ => -1.0,
         }
     }
 
-    /// How far the score may be from what a row's code gives, for a row of this length that lost so much.
-    fn bound(&self, length: f32, lost: f32) -> f32 {
-        // The query's length is 1 up to rounding, which the last summand holds as well.
-        self.lost * length + lost + self.rounding * (1.0 + (length + lost))
+    fn by_codes(&self, codes: &[i8], scale: &RowScale) -> f32 {
+        self.fine.scale * scale.scale * dot::fine_with_row(&self.fine.codes, codes) as f32
     }
 
-    /// Offers what may be among the best of a block, of whose rows those with a bit in `word` are allowed.
-    fn offer_block(
-        &self,
-        first_row: usize,
-        word: u64,
-        codes: &[i8],
-        scales: &BlockScales,
-        shortlist: &mut Shortlist<'_>,
-    ) {
-        let mut dots = [0i32; BLOCK];
-        let mut uppers = [0f32; BLOCK];
-        if word.count_ones() >= DENSE {
-            self.codes.with_rows(codes, &mut dots);
-        } else {
-            let sparse = codes.chunks_exact(self.codes.len()).zip(&mut dots);
-            for (bit, (codes, dot)) in sparse.enumerate() {
-                if word >> bit & 1 == 1 {
-                    *dot = self.codes.with_row(codes);
-                }
-            }
-        }
-        let threshold = shortlist.threshold();
-        for row in 0..BLOCK {
-            uppers[row] = self.scale * scales.scale[row] * dots[row] as f32
-                + self.bound(scales.length[row], scales.lost[row]);
-        }
-        // Nearly all rows fall below the bar, so they are passed over several at a time.
-        for (place, uppers) in uppers.chunks(AT_A_TIME).enumerate() {
-            if uppers
-                .iter()
-                .fold(true, |all, &upper| all & (upper < threshold))
-            {
-                continue;
-            }
-            for (bit, &upper) in (place * AT_A_TIME..scales.rows).zip(uppers) {
-                // False for what is no number: such a row is kept.
-                let is_below = upper < threshold;
-                if word >> bit & 1 == 1 && !is_below {
-                    let approximate = self.scale * scales.scale[bit] * dots[bit] as f32;
-                    let bound = self.bound(scales.length[bit], scales.lost[bit]);
-                    shortlist.offer((first_row + bit) as u32, approximate, bound);
-                }
-            }
-        }
-        shortlist.share();
-    }
-}
-
-/// What the first pass needs of the rows of a block besides their codes, for all queries of a pass.
-struct BlockScales {
-    scale: [f32; BLOCK],
-    length: [f32; BLOCK],
-    lost: [f32; BLOCK],
-    rows: usize,
-}
-
-impl BlockScales {
-    /// At most [`BLOCK`] rows.
-    fn of(scales: &[RowScale]) -> Self {
-        let mut block = Self {
-            scale: [0.0; BLOCK],
-            length: [0.0; BLOCK],
-            lost: [0.0; BLOCK],
-            rows: scales.len(),
-        };
-        for (row, scale) in scales.iter().take(BLOCK).enumerate() {
-            block.scale[row] = scale.scale;
-            block.length[row] = scale.length;
-            block.lost[row] = scale.lost;
-        }
-        block
+    /// How far the score may be from [`Query::approximate`] for this row.
+    fn bound(&self, row: &RowScale) -> f32 {
+        self.fine.bound(row.length, row.lost, self.rounding)
     }
 }
 
@@ -388,10 +339,16 @@ pub(crate) fn nearest_of_each(matrix: &Matrix<'_>, wanted: &[&Wanted]) -> Vec<Ve
         each.map(|(wanted, bar)| Shortlist::new(wanted.n, bar))
             .collect()
     };
+    let level = Level::best();
+    let first_pass = match dot::together(level, wanted.len()) {
+        16 => &first_pass::<16>(level, matrix, wanted) as FirstPass<'_>,
+        4 => &first_pass::<4>(level, matrix, wanted),
+        _ => &first_pass::<1>(level, matrix, wanted),
+    };
     let pass = |mut shortlists: Vec<_>, task: usize| {
         let start = task * ROWS_PER_TASK;
         let end = (start + ROWS_PER_TASK).min(rows);
-        first_pass(matrix, wanted, start..end, &mut shortlists);
+        first_pass(start..end, &mut shortlists);
         shortlists
     };
     let tasks = 0..rows.div_ceil(ROWS_PER_TASK);
@@ -408,9 +365,8 @@ pub(crate) fn nearest_of_each(matrix: &Matrix<'_>, wanted: &[&Wanted]) -> Vec<Ve
         tasks.fold(begin(), pass)
     };
     let each = wanted.iter().zip(shortlists);
-    each.map(|(wanted, mut shortlist)| {
-        shortlist.prune();
-        let rows = shortlist.candidates.into_iter().map(|(_, row)| row);
+    each.map(|(wanted, shortlist)| {
+        let rows = shortlist.into_rows();
         if shared {
             rescore(matrix, &wanted.query, rows.collect(), wanted.n)
         } else {
@@ -449,26 +405,32 @@ fn score(matrix: &Matrix<'_>, query: &Query, rows: impl Iterator<Item = u32>, n:
     best
 }
 
-fn first_pass(
+/// Offers each query's shortlist what may be among its best of these rows.
+type FirstPass<'a> = &'a (dyn Fn(std::ops::Range<usize>, &mut [Shortlist<'_>]) + Sync);
+
+/// `G` queries at a time, while a block of rows is near.
+fn first_pass<const G: usize>(
+    level: Level,
     matrix: &Matrix<'_>,
     wanted: &[&Wanted],
-    rows: std::ops::Range<usize>,
-    shortlists: &mut [Shortlist<'_>],
-) {
+) -> impl Fn(std::ops::Range<usize>, &mut [Shortlist<'_>]) + Sync {
     let stride = code_stride(matrix.dim);
-    for start in rows.clone().step_by(BLOCK) {
-        let end = (start + BLOCK).min(rows.end);
-        let (Some(codes), Some(scales)) = (
-            matrix.codes.get(start * stride..end * stride),
-            matrix.scales.get(start..end),
-        ) else {
-            return;
-        };
-        let scales = BlockScales::of(scales);
-        for (Wanted { query, allowed, .. }, shortlist) in wanted.iter().zip(&mut *shortlists) {
-            let word = allowed.word(start / BLOCK);
-            if word != 0 {
-                query.offer_block(start, word, codes, &scales, shortlist);
+    let groups: Vec<Group<'_, G>> = wanted
+        .chunks(G)
+        .map(|wanted| Group::new(level, stride, wanted))
+        .collect();
+    move |rows, shortlists| {
+        for start in rows.clone().step_by(BLOCK) {
+            let end = (start + BLOCK).min(rows.end);
+            let (Some(codes), Some(scales)) = (
+                matrix.codes.get(start * stride..end * stride),
+                matrix.scales.get(start..end),
+            ) else {
+                return;
+            };
+            let block = Block::new(start, codes, scales);
+            for (group, shortlists) in groups.iter().zip(shortlists.chunks_mut(G)) {
+                group.offer(&block, shortlists);
             }
         }
     }

@@ -135,8 +135,8 @@ fn joined(mut lanes: [f32; 32], join: impl Fn(f32, f32) -> f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::FMA;
     use super::*;
+    use bt_cpu::FMA;
 
     #[test]
     fn exp_is_exact_to_two_ulp() {

@@ -3,7 +3,6 @@
 
 mod activation;
 pub(crate) mod attention;
-mod level;
 mod lines;
 mod math;
 pub(crate) mod out;
@@ -16,7 +15,7 @@ mod scratch;
 pub(crate) mod tile;
 
 pub use activation::Activation;
-pub(crate) use level::{FMA, Level, vectorised};
+pub(crate) use bt_cpu::{Level, vectorised};
 pub(crate) use lines::{LINE, Lines};
 
 /// Who works.

@@ -1,7 +1,5 @@
 //! The rows that may belong to the best: what the first pass leaves for exact scoring.
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
 use std::sync::atomic::AtomicI32;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -36,104 +34,89 @@ impl Bar {
 /// Rows that may belong to the best `n`, found by one thread.
 pub(super) struct Shortlist<'a> {
     bar: &'a Bar,
-    lower_ends: BinaryHeap<Reverse<Floor>>,
-    /// Upper end and row.
-    pub(super) candidates: Vec<(f32, u32)>,
+    /// The n-th best lower end, when this was last found out.
+    threshold: f32,
+    candidates: Vec<Candidate>,
     n: usize,
-    prune_at: usize,
+    settle_at: usize,
 }
 
-/// A lower end, ordered.
-#[derive(Clone, Copy, PartialEq)]
-struct Floor(f32);
-
-impl Eq for Floor {}
-
-impl Ord for Floor {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.0.total_cmp(&other.0)
-    }
-}
-
-impl PartialOrd for Floor {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
+/// A row and the interval in which its score lies.
+struct Candidate {
+    lower: f32,
+    upper: f32,
+    row: u32,
 }
 
 impl<'a> Shortlist<'a> {
-    const SPARE: usize = 4096;
+    /// Candidates that are taken before it is found out again which of them remain, at least.
+    const SPARE: usize = 64;
 
     pub(super) fn new(n: usize, bar: &'a Bar) -> Self {
         Self {
             bar,
-            lower_ends: BinaryHeap::new(),
-            candidates: Vec::with_capacity(Self::SPARE),
+            threshold: if n == 0 {
+                f32::INFINITY
+            } else {
+                f32::NEG_INFINITY
+            },
+            candidates: Vec::new(),
             n,
-            prune_at: n.saturating_mul(2).saturating_add(Self::SPARE),
+            settle_at: n.saturating_add(Self::SPARE),
         }
     }
 
     /// Nothing that ends below this can be among the best.
     pub(super) fn threshold(&self) -> f32 {
-        self.own_threshold().max(self.bar.get())
-    }
-
-    fn own_threshold(&self) -> f32 {
-        match self.lower_ends.peek() {
-            Some(Reverse(Floor(lowest))) if self.lower_ends.len() >= self.n => *lowest,
-            _ => f32::NEG_INFINITY,
-        }
-    }
-
-    /// Tells the others how high the bar is.
-    pub(super) fn share(&self) {
-        self.bar.raise(self.own_threshold());
+        self.threshold.max(self.bar.get())
     }
 
     pub(super) fn offer(&mut self, row: u32, approximate: f32, bound: f32) {
-        let threshold = self.threshold();
-        let upper = approximate + bound;
+        let (lower, upper) = (approximate - bound, approximate + bound);
         // A damaged scale may be no number: such a row is kept and scored exactly.
-        if upper < threshold {
+        if upper < self.threshold() {
             return;
         }
-        self.candidates.push((upper, row));
-        let lower = approximate - bound;
-        // What does not rise above the bar cannot raise it.
-        if lower > threshold {
-            self.raise(lower);
-        }
-        if self.candidates.len() >= self.prune_at {
-            self.prune();
-            self.prune_at = self.candidates.len() * 2 + Self::SPARE;
+        self.candidates.push(Candidate {
+            lower: if lower.is_nan() {
+                f32::NEG_INFINITY
+            } else {
+                lower
+            },
+            upper,
+            row,
+        });
+        if self.candidates.len() >= self.settle_at {
+            self.settle();
         }
     }
 
-    fn raise(&mut self, lower: f32) {
-        if lower.is_nan() {
-            return;
-        }
-        if self.lower_ends.len() < self.n {
-            self.lower_ends.push(Reverse(Floor(lower)));
-        } else if let Some(mut lowest) = self.lower_ends.peek_mut()
-            && lower > lowest.0.0
+    /// Finds the n-th best lower end, tells the others, and lets go of what ends below.
+    fn settle(&mut self) {
+        if let Some(nth) = self.n.checked_sub(1)
+            && nth < self.candidates.len()
         {
-            *lowest = Reverse(Floor(lower));
+            let (_, nth, _) = self
+                .candidates
+                .select_nth_unstable_by(nth, |a, b| b.lower.total_cmp(&a.lower));
+            self.threshold = self.threshold.max(nth.lower);
+            self.bar.raise(self.threshold);
         }
-    }
-
-    pub(super) fn prune(&mut self) {
         let threshold = self.threshold();
         self.candidates
-            .retain(|&(upper, _)| upper >= threshold || upper.is_nan());
+            .retain(|candidate| candidate.upper >= threshold || candidate.upper.is_nan());
+        let left = self.candidates.len();
+        self.settle_at = left + (left / 2).max(Self::SPARE);
     }
 
     pub(super) fn merge(mut self, other: Self) -> Self {
         self.candidates.extend(other.candidates);
-        for Reverse(Floor(lower)) in other.lower_ends {
-            self.raise(lower);
-        }
         self
+    }
+
+    /// All that may belong to the best.
+    pub(super) fn into_rows(mut self) -> impl Iterator<Item = u32> {
+        self.settle();
+        self.candidates.into_iter().map(|candidate| candidate.row)
     }
 }

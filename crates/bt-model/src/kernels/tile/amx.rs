@@ -1,12 +1,10 @@
-//! Kernels for AMX: tiles of 16 rows by 64 bytes, multiplied as a whole. The compiler of this edition has no
-//! stable names for these instructions, so they are written as they are.
+//! Kernels for AMX: tiles of 16 rows by 64 bytes, multiplied as a whole.
 //!
 //! Eight tile registers: four hold the sums of 32 x 32, two hold rows, two hold columns.
 
 use std::arch::asm;
-use std::arch::x86_64::{__cpuid_count, _xgetbv};
-use std::sync::OnceLock;
 
+use bt_cpu::Tiles;
 use half::bf16;
 
 use super::{Kernel, Operands, TILE_ROWS, Tile};
@@ -21,77 +19,6 @@ pub(crate) struct Int8;
 
 /// Groups of four bytes that a tile row has.
 pub(crate) const GROUPS: usize = 16;
-
-/// Whether the processor has tiles of both kinds, and the system lets this process use them.
-pub(crate) fn is_there() -> bool {
-    static THERE: OnceLock<bool> = OnceLock::new();
-    *THERE.get_or_init(|| {
-        /// Bits of cpuid 7.0's edx: AMX-BF16, AMX-TILE, AMX-INT8.
-        const BITS: u32 = 1 << 22 | 1 << 24 | 1 << 25;
-        /// Parts of the state that the system must save: the tiles' shape and the tiles.
-        const SAVED: u64 = 1 << 17 | 1 << 18;
-        if __cpuid_count(7, 0).edx & BITS != BITS || !is_x86_feature_detected!("xsave") {
-            return false;
-        }
-        // SAFETY: the processor has xsave, and so xgetbv.
-        let saved = unsafe { xcr0() };
-        saved & SAVED == SAVED && permitted()
-    })
-}
-
-#[target_feature(enable = "xsave")]
-fn xcr0() -> u64 {
-    // SAFETY: register 0 is there wherever xgetbv is.
-    unsafe { _xgetbv(0) }
-}
-
-/// Linux gives tiles only to who asks, because they make a thread's saved state 8 kB larger.
-#[cfg(target_os = "linux")]
-fn permitted() -> bool {
-    const ARCH_REQ_XCOMP_PERM: libc::c_int = 0x1023;
-    const TILE_DATA: libc::c_ulong = 18;
-    // SAFETY: the call takes two numbers and touches no memory of ours.
-    unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, TILE_DATA) == 0 }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn permitted() -> bool {
-    false
-}
-
-/// All eight tiles with 16 rows of 64 bytes.
-#[repr(C, align(64))]
-struct Shape([u8; 64]);
-
-const SHAPE: Shape = {
-    let mut bytes = [0; 64];
-    bytes[0] = 1;
-    let mut tile = 0;
-    while tile < 8 {
-        bytes[16 + 2 * tile] = 64;
-        bytes[48 + tile] = 16;
-        tile += 1;
-    }
-    Shape(bytes)
-};
-
-/// While it lives, this thread's tiles have their shape; then the thread's state is small again.
-struct Shaped;
-
-impl Shaped {
-    fn new() -> Self {
-        // SAFETY: `is_there` held, or this level would not have been chosen; the shape is a valid one.
-        unsafe { asm!("ldtilecfg [{}]", in(reg) &SHAPE, options(nostack, readonly)) };
-        Self
-    }
-}
-
-impl Drop for Shaped {
-    fn drop(&mut self) {
-        // SAFETY: as in `new`; the compiler keeps nothing in tiles.
-        unsafe { asm!("tilerelease", options(nostack, nomem)) };
-    }
-}
 
 /// Sums from where they were, or zero.
 macro_rules! begin {
@@ -125,7 +52,8 @@ macro_rules! kernel {
             const GROUPS_NEAR: usize = 6 * GROUPS;
 
             fn begin() -> impl Sized {
-                Shaped::new()
+                // SAFETY: this level would not have been chosen if it were not there; a product takes tiles once a thread.
+                unsafe { Tiles::take() }
             }
 
             #[inline]
@@ -222,7 +150,8 @@ impl Kernel for Split {
     const GROUPS_NEAR: usize = 4 * STEP;
 
     fn begin() -> impl Sized {
-        Shaped::new()
+        // SAFETY: this level would not have been chosen if it were not there; a product takes tiles once a thread.
+        unsafe { Tiles::take() }
     }
 
     #[inline]

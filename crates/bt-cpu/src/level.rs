@@ -1,11 +1,14 @@
-//! Which vector instructions there are, and compiling a loop for each. What is computed is not known here.
+//! The levels of processors, the one that runs, and functions compiled for each.
 
 use std::sync::OnceLock;
 
 /// What a processor can do, from least to most. A level that was asked for and is not there counts as the
 /// best one below it.
+///
+/// A level beyond [`Level::Portable`] is had from [`Level::best`] or [`Level::available`], which have asked the
+/// processor; code that names one by itself must not run on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Level {
+pub enum Level {
     /// Whatever the compiler makes of plain Rust for the oldest processor of the kind.
     Portable,
     /// 64-bit ARM.
@@ -40,7 +43,7 @@ impl Level {
     ];
 
     /// The best that this processor has, or that BT_CPU allows.
-    pub(crate) fn best() -> Self {
+    pub fn best() -> Self {
         static BEST: OnceLock<Level> = OnceLock::new();
         *BEST.get_or_init(|| {
             let asked = std::env::var(VARIABLE).unwrap_or_default();
@@ -60,19 +63,19 @@ impl Level {
     }
 
     /// What BT_CPU says, where that is no level.
-    pub(crate) fn unknown() -> Option<String> {
+    pub fn unknown() -> Option<String> {
         let asked = std::env::var_os(VARIABLE)?;
         let asked = asked.to_string_lossy();
         (!asked.is_empty() && Self::named(&asked).is_none()).then(|| asked.into_owned())
     }
 
     /// All that BT_CPU can say.
-    pub(crate) fn names() -> String {
+    pub fn names() -> String {
         Self::NAMES.map(|(name, _)| name).join(", ")
     }
 
     /// All that this processor has, from least to most.
-    pub(crate) fn available() -> Vec<Self> {
+    pub fn available() -> Vec<Self> {
         Self::NAMES
             .into_iter()
             .map(|(_, level)| level)
@@ -81,7 +84,7 @@ impl Level {
     }
 
     /// `portable`, `neon`, `neon-dot`, `avx2`, `avx-vnni`, `avx512`, `avx512-bf16` or `amx`.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         Self::NAMES[self as usize].0
     }
 
@@ -115,57 +118,57 @@ impl Level {
                     && is_x86_feature_detected!("avx512vnni")
             }
             Self::Avx512Bf16 => Self::Avx512.is_there() && is_x86_feature_detected!("avx512bf16"),
-            Self::Amx => Self::Avx512Bf16.is_there() && super::tile::amx::is_there(),
+            Self::Amx => Self::Avx512Bf16.is_there() && crate::tiles::are_there(),
         }
     }
 }
 
 /// Whether every processor that this is compiled for multiplies and adds in one instruction; where not, `mul_add`
 /// without one is a slow call.
-pub(crate) const FMA: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
+pub const FMA: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
 
 /// A function over slices that is compiled for each level and run on the one that is its first argument:
 /// plain loops in it become that level's vector instructions. `FMA` says in it whether `mul_add` is one of them.
+#[macro_export]
 macro_rules! vectorised {
-    ($(#[$about:meta])* $visible:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
+    ($(#[$about:meta])* $visible:vis fn $name:ident $(<const $number:ident: usize>)? ($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
         $(#[$about])*
         #[allow(clippy::too_many_arguments)]
-        $visible fn $name(level: $crate::kernels::Level, $($argument: $type),*) $(-> $result)? {
+        $visible fn $name $(<const $number: usize>)? (level: $crate::Level, $($argument: $type),*) $(-> $result)? {
             #[inline(always)]
-            fn plain<const FMA: bool>($($argument: $type),*) $(-> $result)? $body
+            fn plain<const FMA: bool $(, const $number: usize)?>($($argument: $type),*) $(-> $result)? $body
 
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx2,fma")]
-                fn avx2($($argument: $type),*) $(-> $result)? {
-                    plain::<true>($($argument),*)
+                fn avx2 $(<const $number: usize>)? ($($argument: $type),*) $(-> $result)? {
+                    plain::<true $(, $number)?>($($argument),*)
                 }
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-                fn avx512($($argument: $type),*) $(-> $result)? {
-                    plain::<true>($($argument),*)
+                fn avx512 $(<const $number: usize>)? ($($argument: $type),*) $(-> $result)? {
+                    plain::<true $(, $number)?>($($argument),*)
                 }
-                use $crate::kernels::Level;
+                use $crate::Level;
                 #[expect(unsafe_code, reason = "instructions that the processor was asked for")]
                 // SAFETY: a level beyond `Portable` comes from `best` or `available`, which have asked.
                 unsafe {
                     match level {
                         Level::Portable | Level::Neon | Level::NeonDot => {
-                            plain::<{ $crate::kernels::FMA }>($($argument),*)
+                            plain::<{ $crate::FMA } $(, $number)?>($($argument),*)
                         }
-                        Level::Avx2 | Level::AvxVnni => avx2($($argument),*),
-                        Level::Avx512 | Level::Avx512Bf16 | Level::Amx => avx512($($argument),*),
+                        Level::Avx2 | Level::AvxVnni => avx2 $(::<$number>)? ($($argument),*),
+                        Level::Avx512 | Level::Avx512Bf16 | Level::Amx => avx512 $(::<$number>)? ($($argument),*),
                     }
                 }
             }
             #[cfg(not(target_arch = "x86_64"))]
             {
                 let _ = level;
-                plain::<{ $crate::kernels::FMA }>($($argument),*)
+                plain::<{ $crate::FMA } $(, $number)?>($($argument),*)
             }
         }
     };
 }
-pub(crate) use vectorised;
 
 #[cfg(test)]
 mod tests {
