@@ -51,6 +51,19 @@ test("similar pictures are a search of their own", () =>
     assert.equal(await isOpen(page), true);
   }));
 
+test("similar pictures by a key leave the focus among the pictures", () =>
+  visit(browser, server, "/?q=a+fox", async (page) => {
+    await pictures(page);
+    await page.locator(".tile .frame").first().focus();
+    await page.keyboard.press("s");
+    await page.waitForURL(/like=[0-9a-f]{64}/);
+    await page.locator(".tile .badge").first().waitFor();
+    await page.waitForFunction(() => document.activeElement.matches(".tile *"));
+    await page.keyboard.press("Enter");
+    await page.waitForURL(/open=/);
+    assert.equal(await isOpen(page), true);
+  }));
+
 test("why shows for each word where it was found", () =>
   visit(browser, server, "/?q=a+cat+on+a+couch", async (page) => {
     await pictures(page);

@@ -34,7 +34,7 @@ export class Grid {
   show(feed, heading) {
     const fresh = feed !== this.#feed;
     const before = this.#places();
-    const focused = fresh ? null : this.#focused();
+    const focused = this.#focused();
     this.#feed = feed;
     this.heading = heading;
     // Whoever looks at a picture stays with it, wherever the new order puts it.
@@ -44,6 +44,7 @@ export class Grid {
     else this.#current = Math.max(0, Math.min(this.#current, feed.items.length - 1));
     this.#lay();
     this.#draw(before);
+    // Of other pictures, the first one.
     if (focused) this.#tiles.get(feed.items[this.#current]?.id)?.link.focus({ preventScroll: true });
   }
 
