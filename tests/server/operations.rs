@@ -230,15 +230,25 @@ fn what_is_wrong_with_tokens_certificates_and_albums_is_told_before_a_model_is_l
         env.write(name, content);
     }
     let certificate = ["--tls-cert", "cert.pem", "--tls-key", "key.pem"];
-    for (bind, arguments, named) in [
-        ("127.0.0.1:0", &["--token-file", "short"][..], "line 1"),
-        ("0.0.0.0:0", &[], "--no-auth"),
-        ("127.0.0.1:0", &certificate, "cert.pem"),
-        ("127.0.0.1:0", &["--album", "album/00001.png"], "00001.png"),
+    for (bind, arguments, told) in [
+        (
+            "127.0.0.1:0",
+            &["--token-file", "short"][..],
+            &["line 1"][..],
+        ),
+        ("0.0.0.0:0", &[], &["--no-auth"]),
+        ("127.0.0.1:0", &certificate, &["cert.pem", "each as PEM"]),
+        (
+            "127.0.0.1:0",
+            &["--album", "album/00001.png"],
+            &["00001.png"],
+        ),
     ] {
         let arguments = [&["--bind", bind], arguments].concat();
         let ended = env.run(BT_SERVER, &arguments).expect(2);
-        assert!(ended.stderr.contains(named), "{ended}");
+        for told in told {
+            assert!(ended.stderr.contains(told), "{ended}");
+        }
         for too_early in ["loading", "serving"] {
             assert!(!ended.stderr.contains(too_early), "{ended}");
         }

@@ -43,6 +43,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The certificate or its key cannot be used.
+    #[error(transparent)]
+    Certificate(io::Error),
     /// The operating system refused.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -57,6 +60,15 @@ impl Error {
             Self::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
                 Some("another program has it; `--bind 127.0.0.1:0` takes a free port".to_owned())
             }
+            Self::Bind { address, source } if source.kind() == io::ErrorKind::PermissionDenied => {
+                let port = address.port();
+                (port < 1024).then(|| format!("ports below 1024 are for root; take another than {port}, behind a proxy"))
+            }
+            Self::Certificate(_) => Some(
+                "give the chain, the server's own certificate first, and its private key, each as PEM \
+                 (\"-----BEGIN ...\") that this user may read"
+                    .to_owned(),
+            ),
             Self::Usage(_) | Self::Bind { .. } | Self::Io(_) => None,
         }
     }
@@ -71,7 +83,7 @@ pub async fn serve(options: Options, on_start: impl FnOnce(SocketAddr)) -> Resul
     metrics::install();
     let mut signals = Signals::listen()?;
     let tls = match &options.tls {
-        Some(files) => Some(tls::config(files).await?),
+        Some(files) => Some(tls::config(files).await.map_err(Error::Certificate)?),
         None => None,
     };
     let address = options.bind;
