@@ -25,6 +25,7 @@ CHECKS = [
     "unsupported_method",
     "missing_required_header",
     "negative_data_rejection",
+    "positive_data_acceptance",
     "allow_header_conformance",
     "use_after_free",
     "ensure_resource_availability",
@@ -40,6 +41,8 @@ def configuration(served: serving.Served) -> str:
         cursors = [client.search("a cat", n=n, all=True, rerank=0).next for n in (1, 2)]
         uploaded = Client(served.url, serving.WRITE).upload(Path(__file__).with_name("upload.png"))
     return f"""
+hooks = "{Path(__file__).with_name("api_hooks.py")}"
+
 [headers]
 Authorization = "Bearer {serving.WRITE}"
 
@@ -61,8 +64,14 @@ values = ["0.1MP", "200x150", "5MB"]
 [dictionaries.places]
 values = ["48.85,2.35,20", "-90,180,20000"]
 
+# What a schema cannot say: which ids there are, who may do what, and whether bytes are a picture (422). Where it cannot
+# say what goes together, api_hooks.py does.
+[checks]
+positive_data_acceptance.expected-statuses = ["2xx", 401, 403, 404, 409, 422]
+
 [parameters]
 "path.id" = {{ dictionary = "ids", probability = 0.8 }}
+"query.cursor" = {{ dictionary = "cursors" }}
 "query.q" = {{ dictionary = "words", probability = 0.5 }}
 "body.ids[*]" = {{ dictionary = "ids" }}
 "body.image.id" = {{ dictionary = "ids" }}

@@ -9,8 +9,10 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::request::{LONGEST_TEXT, MOST_INPUTS, MOST_NOT};
 
-/// Year, month or day.
-const PERIOD: &str = "^[0-9]{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?)?$";
+/// Year, month or day: of a day, months of 31, 30 and 28 days, and the 29 of February's leap years.
+const PERIOD: &str = "^([0-9]{4}(-(0[1-9]|1[0-2]))?\
+    |[0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))\
+    |([0-9]{2}(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)-02-29)$";
 /// Megapixels, width and height, or bytes.
 const SIZE: &str =
     "^([0-9]{1,9}x[0-9]{1,9}|[0-9]{1,6}([.][0-9]{1,6})?([Mm][Pp]|[KkMmGg]([Ii]?[Bb])?|[Bb]))$";
@@ -20,6 +22,11 @@ const PLACE: &str = "^-?(90([.]0{1,9})?|[1-8]?[0-9]([.][0-9]{1,9})?),\
     ([1-9][0-9]{0,5}([.][0-9]{1,9})?|0[.][0-9]{0,8}[1-9])$";
 /// A picture's id.
 const ID: &str = "^[0-9a-fA-F]{64}$";
+/// Where a page of a search begins, up to the 10,000th result.
+const CURSOR: &str = "^1[.](0|[1-9][0-9]{0,3}|10000)$";
+/// Base64 with its padding, white space around it, with or without the head of a `data:` URL.
+const BASE64: &str = "^(data:[^,]*,)?[ \\t\\r\\n]*([A-Za-z0-9+/]{4})*\
+    ([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?[ \\t\\r\\n]*$";
 /// Anything but white space alone. Said in full, since `\S` and a length together are taken for a text of
 /// nothing else.
 const NOT_BLANK: &str = "^[\\s\\S]*\\S[\\s\\S]*$";
@@ -69,6 +76,21 @@ pub(crate) fn period_or_null() -> Object {
 /// The same in a body, where null says nothing.
 pub(crate) fn size_or_null() -> Object {
     text(SIZE).schema_type(text_or_null()).build()
+}
+
+/// Where a page of a search begins.
+pub(crate) fn cursor() -> Object {
+    text(CURSOR).build()
+}
+
+/// The same in a body, where null says nothing.
+pub(crate) fn cursor_or_null() -> Object {
+    text(CURSOR).schema_type(text_or_null()).build()
+}
+
+/// Bytes of a picture file.
+pub(crate) fn picture_bytes() -> Object {
+    text(BASE64).content_encoding("base64").build()
 }
 
 fn text_or_null() -> SchemaType {
@@ -143,6 +165,23 @@ pub(crate) fn say_what_spans_fields(description: &mut Value, served: &[(&str, us
             },
         },
     ]);
+    // One or the other, and no part that nobody reads.
+    for form in schemas["ImageBody"]["oneOf"]
+        .as_array_mut()
+        .into_iter()
+        .flatten()
+    {
+        form["additionalProperties"] = json!(false);
+        if let Some(bytes) = form["properties"].get_mut("base64") {
+            bytes["pattern"] = json!(BASE64);
+            bytes["contentEncoding"] = json!("base64");
+        }
+    }
+    for form in ["UploadForm", "SearchForm"] {
+        schemas[form]["additionalProperties"] = json!(false);
+    }
+    schemas["SearchForm"]["anyOf"] =
+        json!([{ "required": ["request"] }, { "required": ["image"] }]);
     let lengths: Vec<Value> = served.iter().map(|(_, dim)| json!(dim)).collect();
     let lengths = [lengths, vec![Value::Null]].concat();
     for (body, field, values) in [

@@ -8,7 +8,7 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 use bt_query::{DEFAULT_LOOK_AT, Query, Sort, parse};
 use bt_store::{ContentHash, Filter};
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,7 @@ use crate::described::{self, PictureId};
 use crate::error::ApiError;
 
 mod pairs;
+pub(crate) mod whole;
 
 /// Results on a page when nobody says otherwise.
 pub(crate) const DEFAULT_N: usize = 20;
@@ -122,12 +123,15 @@ pub(crate) struct SearchRequest {
     pub(crate) filter: FilterBody,
     /// Results on a page; 20 when it is left out.
     #[schema(minimum = 1, maximum = 200)]
+    #[serde(deserialize_with = "whole::or_null")]
     pub(crate) n: Option<usize>,
     /// Next page: `next` of the page before.
+    #[schema(schema_with = described::cursor_or_null)]
     pub(crate) cursor: Option<String>,
     /// Most candidates that are looked at again together with the words, best first; 20 when it is left out, 0 for
     /// none.
     #[schema(maximum = 200)]
+    #[serde(deserialize_with = "whole::or_null")]
     pub(crate) rerank: Option<usize>,
     /// Least probability (similarity, where no probability is known); as measured for the model when it is
     /// left out.
@@ -193,7 +197,7 @@ pub(crate) fn from_base64(text: &str) -> Result<Vec<u8>, ApiError> {
         None => text,
     };
     STANDARD
-        .decode(body.trim())
+        .decode(body.trim_matches([' ', '\t', '\r', '\n']))
         .map_err(|error| ApiError::bad_request(format!("an image is no base64: {error}")))
 }
 
@@ -276,7 +280,7 @@ pub(crate) struct SearchParams {
     #[param(nullable = false, minimum = 1, maximum = 200)]
     pub(crate) n: Option<usize>,
     /// Next page: `next` of the page before.
-    #[param(nullable = false)]
+    #[param(schema_with = described::cursor)]
     pub(crate) cursor: Option<String>,
     /// Most candidates that are looked at again together with the words, best first; 20 when it is left out, 0 for
     /// none.
@@ -466,6 +470,9 @@ impl FilterParams {
     }
 }
 
+/// What cursors begin with, so that those of another kind can be told apart some day.
+const CURSOR: &str = "1.";
+
 /// Where a page begins.
 pub(crate) fn offset(cursor: Option<&str>) -> Result<usize, ApiError> {
     let Some(cursor) = cursor else { return Ok(0) };
@@ -473,28 +480,18 @@ pub(crate) fn offset(cursor: Option<&str>) -> Result<usize, ApiError> {
         ApiError::bad_request("`cursor` is none that this server gave out")
             .hint("take `next` of the page before, as it is")
     };
-    let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| bad())?;
-    let text = String::from_utf8(bytes).map_err(|_| bad())?;
-    let mut parts = text.split('.');
-    let (Some("1"), Some(offset), Some(_generation), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Err(bad());
-    };
-    let offset: usize = offset.parse().map_err(|_| bad())?;
-    if offset > MOST_OFFSET {
+    let digits = cursor.strip_prefix(CURSOR).ok_or_else(bad)?;
+    let offset: usize = digits.parse().map_err(|_| bad())?;
+    // As it is written, without a sign or zeros before it.
+    if offset > MOST_OFFSET || offset.to_string() != digits {
         return Err(bad());
     }
     Ok(offset)
 }
 
 /// The cursor of the page that begins there; none beyond the last result and the furthest page.
-pub(crate) fn next(offset: usize, matched: usize, generation: Option<u64>) -> Option<String> {
-    if offset >= matched || offset > MOST_OFFSET {
-        return None;
-    }
-    let generation = generation.unwrap_or(0);
-    Some(URL_SAFE_NO_PAD.encode(format!("1.{offset}.{generation}")))
+pub(crate) fn next(offset: usize, matched: usize) -> Option<String> {
+    (offset < matched && offset <= MOST_OFFSET).then(|| format!("{CURSOR}{offset}"))
 }
 
 #[cfg(test)]
@@ -503,17 +500,24 @@ mod tests {
 
     #[test]
     fn a_cursor_comes_back_and_no_other_text_is_one() {
-        let cursor = next(40, 100, Some(7)).unwrap();
+        let cursor = next(40, 100).unwrap();
         assert_eq!(offset(Some(&cursor)).unwrap(), 40);
         assert_eq!(offset(None).unwrap(), 0);
-        assert_eq!(next(100, 100, None), None);
+        assert_eq!(offset(Some("1.10000")).unwrap(), MOST_OFFSET);
+        assert_eq!(next(100, 100), None);
+        assert_eq!(next(MOST_OFFSET + 1, usize::MAX), None);
         for text in [
             "",
             "!",
-            "MS40MA",
-            "Mi40MC43",
-            "MS4tMS43",
-            "MS45OTk5OTk5OTkuMQ",
+            "40",
+            "1.",
+            "1.+4",
+            "1.040",
+            "2.40",
+            "1.-1",
+            "1.10001",
+            "1.99999999999999999999",
+            "1.40.7",
         ] {
             assert!(offset(Some(text)).is_err(), "{text}");
         }

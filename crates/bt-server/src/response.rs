@@ -209,8 +209,7 @@ impl SearchResponse {
                     .map(|&text| text.to_owned())
                     .collect(),
             },
-            next: request::next(end, document.matched, searched.generation)
-                .filter(|_| !document.results.is_empty()),
+            next: request::next(end, document.matched).filter(|_| !document.results.is_empty()),
             results: document
                 .results
                 .into_iter()

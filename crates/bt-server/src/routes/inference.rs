@@ -15,9 +15,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::decoder::Decoder;
+use crate::described;
 use crate::engine::{Asker, Engine, Model, Snapshot, Ticket};
 use crate::error::ApiError;
-use crate::request::{self, ApiJson, ApiQuery, ImageBody, IndexParam, MOST_INPUTS, Shown};
+use crate::request::{self, ApiJson, ApiQuery, ImageBody, IndexParam, MOST_INPUTS, Shown, whole};
 use crate::state::AppState;
 
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
@@ -46,6 +47,7 @@ struct EmbedRequest {
     /// No model here has prompts.
     prompt_name: Option<String>,
     /// Numbers in a vector: as many as the model gives.
+    #[serde(default, deserialize_with = "whole::or_null")]
     dimensions: Option<usize>,
 }
 
@@ -128,6 +130,7 @@ enum Input {
 #[serde(deny_unknown_fields)]
 struct PictureInput {
     /// Bytes of a picture file, in base64.
+    #[schema(schema_with = described::picture_bytes)]
     image: String,
 }
 

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::inference::{as_many, bounded};
 use crate::error::ApiError;
-use crate::request::{ApiJson, ApiQuery, IndexParam};
+use crate::request::{ApiJson, ApiQuery, IndexParam, whole};
 use crate::state::AppState;
 
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
@@ -29,6 +29,7 @@ struct EmbeddingsRequest {
     /// `float` (so it is when it is left out), or `base64` of little-endian 32-bit numbers.
     encoding_format: Option<Encoding>,
     /// Numbers in a vector: as many as the model gives.
+    #[serde(default, deserialize_with = "whole::or_null")]
     dimensions: Option<usize>,
     /// Who asks; nothing is made of it.
     user: Option<String>,

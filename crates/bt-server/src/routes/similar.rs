@@ -8,7 +8,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::described::PictureId;
+use crate::described::{self, PictureId};
 use crate::error::ApiError;
 use crate::request::{
     self, ApiQuery, FilterBody, FilterParams, IndexParam, SearchRequest, query_string,
@@ -29,7 +29,7 @@ struct PageParams {
     #[param(nullable = false, minimum = 1, maximum = 200)]
     n: Option<usize>,
     /// Next page: `next` of the page before.
-    #[param(nullable = false)]
+    #[param(schema_with = described::cursor)]
     cursor: Option<String>,
     /// Least similarity.
     #[param(nullable = false, minimum = -1, maximum = 1)]
