@@ -2,14 +2,18 @@
 //! added, and sums begin with what that will add taken off. They may wrap on the way; what comes out fits.
 
 use std::arch::x86_64::{
-    __m512i, _mm_add_epi32, _mm256_add_epi32, _mm256_castsi256_si128, _mm256_extracti128_si256,
-    _mm512_add_epi32, _mm512_castsi512_si256, _mm512_dpbusd_epi32, _mm512_extracti64x4_epi64,
-    _mm512_loadu_si512, _mm512_maskz_loadu_epi8, _mm512_set1_epi8, _mm512_setzero_si512,
-    _mm512_sub_epi32, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32,
-    _mm512_unpacklo_epi64, _mm512_xor_si512,
+    __m512i, _MM_HINT_T0, _mm_add_epi32, _mm_prefetch, _mm256_add_epi32, _mm256_castsi256_si128,
+    _mm256_extracti128_si256, _mm512_add_epi32, _mm512_castsi512_si256, _mm512_dpbusd_epi32,
+    _mm512_extracti64x4_epi64, _mm512_loadu_si512, _mm512_maskz_loadu_epi8, _mm512_set1_epi8,
+    _mm512_setzero_si512, _mm512_sub_epi32, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64,
+    _mm512_unpacklo_epi32, _mm512_unpacklo_epi64, _mm512_xor_si512,
 };
 
 const LANES: usize = 64;
+
+/// Bytes: how far ahead of what is multiplied rows are fetched for a query that is alone, which waits for memory.
+/// Rows of a mapped file lie in small pages, at whose ends the processor's own fetching stops.
+const AHEAD: usize = 4096;
 
 /// Queries that go over four rows together: their sums fill half of the registers.
 const TOGETHER: usize = 4;
@@ -62,6 +66,9 @@ fn four_rows<const Q: usize>(
     for at in (0..len).step_by(LANES) {
         let mut codes = [add_128; 4];
         for (codes, row) in codes.iter_mut().zip(rows) {
+            if Q == 1 {
+                _mm_prefetch::<_MM_HINT_T0>(row.as_ptr().wrapping_add(at + AHEAD));
+            }
             *codes = _mm512_xor_si512(load(row, at), add_128);
         }
         for (query, sums) in queries.iter().zip(&mut sums) {
