@@ -90,7 +90,10 @@ pub(crate) fn cursor_or_null() -> Object {
 
 /// Bytes of a picture file.
 pub(crate) fn picture_bytes() -> Object {
-    text(BASE64).content_encoding("base64").build()
+    text(BASE64)
+        .content_encoding("base64")
+        .description(Some("Bytes of a picture file, in base64"))
+        .build()
 }
 
 fn text_or_null() -> SchemaType {
@@ -173,8 +176,7 @@ pub(crate) fn say_what_spans_fields(description: &mut Value, served: &[(&str, us
     {
         form["additionalProperties"] = json!(false);
         if let Some(bytes) = form["properties"].get_mut("base64") {
-            bytes["pattern"] = json!(BASE64);
-            bytes["contentEncoding"] = json!("base64");
+            *bytes = json!(picture_bytes());
         }
     }
     for form in ["UploadForm", "SearchForm"] {

@@ -65,7 +65,9 @@ impl<const G: usize> Panel<G> {
     ) -> Self {
         let mut codes = vec![0; G * len];
         for (place, query) in codes.chunks_exact_mut(len).zip(queries) {
-            place.copy_from_slice(query);
+            for (place, &code) in place.iter_mut().zip(query) {
+                *place = code;
+            }
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = level;

@@ -1,5 +1,7 @@
 //! Queries against a block of rows: which of the rows may be among the best, told by 8-bit codes alone.
 
+use std::cell::OnceCell;
+
 use bt_cpu::{Level, vectorised};
 
 use super::shortlist::Shortlist;
@@ -20,6 +22,12 @@ pub(super) struct Block<'a> {
     first: usize,
     codes: &'a [i8],
     scales: &'a [RowScale],
+    /// Only where the block is compared as a whole.
+    bounds: OnceCell<Bounds>,
+}
+
+/// What the first pass needs of a block's rows besides their codes.
+struct Bounds {
     /// The rows' scales, with zeros behind the last.
     scale: [f32; BLOCK],
     /// The longest coded row.
@@ -31,6 +39,18 @@ pub(super) struct Block<'a> {
 impl<'a> Block<'a> {
     /// As many rows of codes as scales; `first` is a multiple of [`BLOCK`].
     pub(super) fn new(first: usize, codes: &'a [i8], scales: &'a [RowScale]) -> Self {
+        Self {
+            first,
+            codes,
+            scales,
+            bounds: OnceCell::new(),
+        }
+    }
+}
+
+impl Bounds {
+    /// At most [`BLOCK`] rows.
+    fn of(scales: &[RowScale]) -> Self {
         let mut scale = [0.0; BLOCK];
         let (mut length, mut lost, mut no_number) = ([0.0; LANES], [0.0; LANES], [false; LANES]);
         for (place, rows) in scale.chunks_mut(LANES).zip(scales.chunks(LANES)) {
@@ -45,9 +65,6 @@ impl<'a> Block<'a> {
         let largest = |lanes: [f32; LANES]| lanes.into_iter().fold(0.0, f32::max);
         let is_bounded = !no_number.contains(&true);
         Self {
-            first,
-            codes,
-            scales,
             scale,
             length: largest(length),
             lost: if is_bounded { largest(lost) } else { f32::NAN },
@@ -89,8 +106,10 @@ impl<'a, const G: usize> Group<'a, G> {
             self.offer_those_above(block, &words, shortlists);
         } else {
             for (query, &word) in words.iter().enumerate() {
-                for row in (0..BLOCK).filter(|row| word >> row & 1 == 1) {
-                    self.offer_row(block, row, query, shortlists);
+                let mut left = word;
+                while left != 0 {
+                    self.offer_row(block, left.trailing_zeros() as usize, query, shortlists);
+                    left &= left - 1;
                 }
             }
         }
@@ -103,6 +122,7 @@ impl<'a, const G: usize> Group<'a, G> {
         words: &[u64; G],
         shortlists: &mut [Shortlist<'_>],
     ) {
+        let bounds = block.bounds.get_or_init(|| Bounds::of(block.scales));
         // What codes must give for the score to reach the bar; nothing does where no row is allowed.
         let mut reach = [f32::INFINITY; G];
         for (query, wanted) in self.wanted.iter().enumerate() {
@@ -110,7 +130,7 @@ impl<'a, const G: usize> Group<'a, G> {
                 let query_of = &wanted.query;
                 let bound = query_of
                     .coarse
-                    .bound(block.length, block.lost, query_of.rounding);
+                    .bound(bounds.length, bounds.lost, query_of.rounding);
                 reach[query] = shortlists[query].threshold() - bound;
             }
         }
@@ -120,7 +140,7 @@ impl<'a, const G: usize> Group<'a, G> {
         reach_the_bar(
             self.level,
             &dots,
-            &block.scale,
+            &bounds.scale,
             &self.scale,
             &reach,
             &mut above,

@@ -199,6 +199,15 @@ fn the_interval_holds_the_exact_score() {
                 let exact = query.exact(&matrix, row, &mut Vec::new());
                 let off = (exact - query.approximate(&matrix, row)).abs();
                 assert!(off <= query.bound(&matrix.scales[row]));
+                let RowScale {
+                    scale,
+                    length,
+                    lost,
+                } = matrix.scales[row];
+                let codes = &matrix.codes[row * code_stride(dim)..][..code_stride(dim)];
+                let dot = dot::row_with_row(&query.coarse.codes, codes) as f32;
+                let off = (exact - query.coarse.scale * scale * dot).abs();
+                assert!(off <= query.coarse.bound(length, lost, query.rounding));
             }
         }
     }
