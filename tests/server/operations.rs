@@ -67,6 +67,29 @@ fn the_description_lists_every_route_and_no_other() {
 }
 
 #[test]
+fn whole_numbers_that_a_request_has_are_bounded() {
+    let (_env, server) = drawn(1, &[]);
+    let description = server.get("/openapi.json").expect(200).json();
+    let mut checked = 0;
+    for (path, item) in description["paths"].as_object().unwrap() {
+        for operation in item.as_object().unwrap().values() {
+            let parameters = operation["parameters"].as_array();
+            for parameter in parameters.into_iter().flatten() {
+                let (name, schema) = (&parameter["name"], &parameter["schema"]);
+                if schema["type"] != "integer" {
+                    continue;
+                }
+                // Without bounds, any number would have to be accepted, however many digits it has.
+                assert!(schema["minimum"].is_u64(), "{path} {name}");
+                assert!(schema["maximum"].is_u64(), "{path} {name}");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 5, "{checked}");
+}
+
+#[test]
 fn the_state_is_told() {
     let (_env, server) = drawn(4, &[]);
     assert_eq!(server.get("/healthz").expect(200).body, b"ok\n");

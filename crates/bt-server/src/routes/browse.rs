@@ -34,8 +34,8 @@ struct BrowseParams {
     #[param(nullable = false, pattern = "^[A-Za-z0-9_-]{48}$")]
     cursor: Option<String>,
     /// Begins at this picture, counted from 0, instead of where a page ended: to jump far ahead.
-    #[param(nullable = false)]
-    at: Option<usize>,
+    #[param(nullable = false, maximum = 4_294_967_295i64)]
+    at: Option<u32>,
 }
 
 impl BrowseParams {
@@ -43,7 +43,7 @@ impl BrowseParams {
     fn page(&self) -> Result<(Order, Begin, usize), ApiError> {
         let n = within("n", self.n.unwrap_or(DEFAULT_N), 1, MOST_N)?;
         let begin = match (&self.cursor, self.at) {
-            (None, at) => Begin::At(at.unwrap_or(0)),
+            (None, at) => Begin::At(at.unwrap_or(0) as usize),
             (Some(text), None) => Begin::After(PageCursor::parse(text).ok_or_else(|| {
                 ApiError::bad_request("`cursor` is none that a page has given")
                     .hint("take `next` of the page before, as it is")

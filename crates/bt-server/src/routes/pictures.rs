@@ -284,7 +284,7 @@ struct WhyParams {
     #[param(max_length = 1000, pattern = "^[\\s\\S]*\\S[\\s\\S]*$")]
     q: String,
     /// Draw this one of the words (from 0) instead of listing them.
-    #[param(nullable = false)]
+    #[param(nullable = false, maximum = 999)]
     word: Option<usize>,
 }
 
