@@ -2,12 +2,13 @@
 //! type, sizes that its kernel cannot take): then the caller's plain candle form does the work.
 //!
 //! Products with their bias and residual stream are cuBLASLt's (`blas.rs`); the rest are the kernels of
-//! `kernels.cu`, which tools/kernels tests on the processor.
+//! `kernels.cu`, which tools/kernels tests on the processor. On Hopper `hopper.rs` has faster ones of both kinds.
 
 mod blas;
+mod hopper;
 
 use candle_core::cuda_backend::cudarc::driver::{
-    CudaView, DeviceRepr, LaunchConfig, PushKernelArg,
+    CudaView, DeviceRepr, LaunchArgs, LaunchConfig, PushKernelArg,
 };
 use candle_core::cuda_backend::{CudaDType, WrapErr};
 use candle_core::op::BackpropOp;
@@ -51,6 +52,18 @@ pub(crate) fn linear(
         let weight = Bf16::of(weight)?;
         let bias = bias.map(Bf16::of).transpose()?;
         let residual = residual.as_ref().map(Bf16::of).transpose()?;
+        if let (Then::Activate(activation), Some(bias)) = (then, &bias)
+            && let Some(y) = hopper::product(
+                device,
+                &x.view()?,
+                &weight.view()?,
+                &bias.view()?,
+                activation,
+                (rows, inputs, outputs),
+            )?
+        {
+            return Ok(Some(tensor(device, y, (rows, outputs))));
+        }
         let mut y = fresh::<bf16>(device, rows * outputs)?;
         blas::product(
             device,
@@ -133,6 +146,11 @@ pub(crate) fn attend(
     let (Some(q), Some(k), Some(v)) = (Rows::of(q)?, Rows::of(k)?, Rows::of(v)?) else {
         return Ok(None);
     };
+    if mask.is_none()
+        && let Some(y) = hopper::attend(device, [&q, &k, &v], (members, queries, keys, heads))?
+    {
+        return Ok(Some(tensor(device, y, (members, queries, width))));
+    }
     let y = fresh::<bf16>(device, members * queries * width)?;
     {
         let (q_view, k_view, v_view) = (q.values.view()?, k.values.view()?, v.values.view()?);
@@ -304,6 +322,7 @@ impl<'a, T: CudaDType> Values<'a, T> {
 /// [members, tokens, width] somewhere in a tensor's memory.
 struct Rows<'a> {
     values: Bf16<'a>,
+    members: usize,
     row: i32,
     /// 0 where the only member serves for all.
     batch: i64,
@@ -328,6 +347,7 @@ impl<'a> Rows<'a> {
         }
         Ok(Some(Self {
             values,
+            members,
             row: row as i32,
             batch: if members == 1 { 0 } else { batch as i64 },
         }))
@@ -357,22 +377,20 @@ fn tensor(
     Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false)
 }
 
+fn run(call: LaunchArgs<'_>, grid_dim: (u32, u32, u32), threads: u32) -> Result<()> {
+    let config = LaunchConfig {
+        grid_dim,
+        block_dim: (threads, 1, 1),
+        shared_mem_bytes: 0,
+    };
+    launch(call, config)
+}
+
 #[expect(unsafe_code, reason = "kernels are launched by address")]
-fn run(
-    mut launch: candle_core::cuda_backend::cudarc::driver::LaunchArgs<'_>,
-    grid_dim: (u32, u32, u32),
-    threads: u32,
-) -> Result<()> {
-    // SAFETY: the callers above give each kernel the arguments of its signature in `kernels.cu`, memory of the
+fn launch(mut call: LaunchArgs<'_>, config: LaunchConfig) -> Result<()> {
+    // SAFETY: the callers, here and in `hopper.rs`, give each kernel the arguments of its signature, memory of the
     // sizes that its comment asks for (checked there), and grids that cover them; kernels bound-check the rest.
-    unsafe {
-        launch.launch(LaunchConfig {
-            grid_dim,
-            block_dim: (threads, 1, 1),
-            shared_mem_bytes: 0,
-        })
-    }
-    .w()?;
+    unsafe { call.launch(config) }.w()?;
     Ok(())
 }
 
@@ -414,7 +432,12 @@ mod tests {
     #[test]
     fn a_product_with_what_follows_is_the_plain_one() {
         let Some(gpu) = gpu() else { return };
-        for (rows, inputs, outputs) in [(1, 64, 64), (17, 192, 576), (2600, 768, 3072)] {
+        for (rows, inputs, outputs) in [
+            (1, 64, 64),
+            (17, 192, 576),
+            (2600, 768, 3072),
+            (4099, 192, 768),
+        ] {
             let (x, x_plain) = random((rows, inputs), &gpu);
             let (weight, weight_plain) = random((outputs, inputs), &gpu);
             let (bias, bias_plain) = random(outputs, &gpu);
@@ -430,6 +453,11 @@ mod tests {
                         Some(&bias),
                         Then::Activate(Activation::QuickGelu),
                         crate::ops::activation::activate(&biased, Activation::QuickGelu).unwrap(),
+                    ),
+                    (
+                        Some(&bias),
+                        Then::Activate(Activation::Gelu),
+                        crate::ops::activation::activate(&biased, Activation::Gelu).unwrap(),
                     ),
                     (
                         Some(&bias),
@@ -451,6 +479,9 @@ mod tests {
         for (bq, bk, tq, tk, heads) in [
             (1, 1, 1, 1, 1),
             (2, 2, 325, 325, 12),
+            (3, 3, 442, 442, 2),
+            (1, 1, 130, 700, 2),
+            (2, 2, 40, 113, 3),
             (1, 3, 12, 130, 3),
             (3, 1, 65, 17, 2),
         ] {
