@@ -12,7 +12,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
-use bt_model::{BridgeTower, Checkpoint, Encoder, Exec, Fit, ModelChoice, Pixels, Precision};
+use bt_model::{
+    BridgeTower, Checkpoint, Encoder, Event, Exec, Fit, ModelChoice, Pixels, Precision,
+};
 use candle_core::{Device, Tensor};
 use support::{BASE, Body, LARGE, argument, row};
 
@@ -45,10 +47,28 @@ fn main() -> Result<()> {
         spec: spec.clone(),
         fit: Fit::Reference,
     };
+    // The first load measures what the precision costs.
+    let mut losses = Vec::new();
+    let mut hear = |event| {
+        if let Event::Loss { loss, .. } = event {
+            losses.push(loss);
+        }
+    };
+    Encoder::load(&choice, &exec, &mut hear)?;
     let start = Instant::now();
-    let encoder = Encoder::load(&choice, &exec, &mut |event| eprintln!("{event:?}"))?;
-    let what = format!("{size} {} on {}", exec.precision, exec.name());
+    let encoder = Encoder::load(&choice, &exec, &mut hear)?;
+    let what = format!("{size} {} on {}", encoder.precision(), exec.name());
     row(&format!("load {what}"), start.elapsed().as_secs_f64(), "s");
+    let exec = exec.with_precision(encoder.precision())?;
+    for loss in losses {
+        eprintln!("{what}: {loss}");
+        let off = 1e6 * (1.0 - f64::from(loss.cosine()));
+        row(
+            &format!("least cosine to f32, below 1 {what}"),
+            off,
+            "millionths",
+        );
+    }
 
     if argument("--once", "no") == "yes" {
         // For a profiler: what is chosen by measuring is chosen in the first run.

@@ -123,6 +123,7 @@ pub struct Encoder {
     processor: ImageProcessor,
     calibration: Calibration,
     precision: Precision,
+    arithmetic: String,
     rerank_speed: RerankSpeed,
     batches: Batches,
 }
@@ -207,6 +208,7 @@ impl Encoder {
             processor,
             calibration,
             precision: exec.precision,
+            arithmetic: exec.arithmetic(),
             rerank_speed: exec.rerank_speed,
             batches: Batches::new(exec, config),
             model,
@@ -229,12 +231,8 @@ impl Encoder {
     }
 
     /// A name for how it computes: what was kept or measured of it does not hold under another name.
-    pub fn arithmetic(&self) -> String {
-        match self.model.device() {
-            Device::Cpu => self.precision.arithmetic(),
-            Device::Cuda(_) => format!("cuda-{}", self.precision),
-            Device::Metal(_) => format!("metal-{}", self.precision),
-        }
+    pub fn arithmetic(&self) -> &str {
+        &self.arithmetic
     }
 
     /// How much of a picture is read when pairs are scored.

@@ -28,8 +28,7 @@ impl Precision {
     /// All of them, `auto` first.
     pub const ALL: [Self; 4] = [Self::Auto, Self::F32, Self::Bf16, Self::Int8];
 
-    /// A name for how this processor computes with it, linear layers and attention: what was measured or kept
-    /// under one name says nothing of another.
+    /// A name for how this processor computes with it, linear layers and attention.
     pub(crate) fn arithmetic(self) -> String {
         let format = self.format();
         let attention = if format.is_short() && Level::best() >= Level::Avx512Bf16 {

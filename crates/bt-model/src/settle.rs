@@ -1,5 +1,5 @@
-//! Which precision a checkpoint is loaded with on the processor: `auto` is the fastest whose loss was measured and
-//! is small. Losses are measured once a checkpoint and kept in the cache folder.
+//! Which precision a checkpoint is loaded with: `auto` is the fastest whose loss was measured and is small. Losses are
+//! measured once a checkpoint and kept in the cache folder.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -45,10 +45,8 @@ pub(crate) fn load(
         ..exec.clone()
     };
     let choices = match exec.precision {
-        _ if !matches!(exec.device, Device::Cpu) => {
-            return Encoder::in_precision(checkpoint, fit, exec, on);
-        }
         Precision::F32 => Vec::new(),
+        _ if !matches!(exec.device, Device::Cpu) => vec![Precision::Bf16],
         Precision::Auto if checkpoint.weight_bytes() < SMALL => Vec::new(),
         Precision::Auto if Level::best() >= Level::Avx512Bf16 => {
             vec![Precision::Int8, Precision::Bf16]
@@ -65,7 +63,7 @@ pub(crate) fn load(
     let mut known = read(place.as_ref());
     let mut exact = None;
     for precision in choices {
-        let name = precision.arithmetic();
+        let name = with(precision).arithmetic();
         let mut loaded = None;
         let loss = match known.losses.get(&name) {
             Some(loss) => *loss,
@@ -115,5 +113,29 @@ fn write(place: Option<&PathBuf>, known: &Known) {
     if let (Some(place), Ok(text)) = (place, serde_json::to_vec_pretty(known)) {
         // What cannot be kept is measured again.
         let _ = cache::put(place, &text);
+    }
+}
+
+#[cfg(all(test, feature = "cuda"))]
+mod tests {
+    use super::*;
+    use crate::encoder::ModelChoice;
+
+    #[test]
+    #[ignore = "needs a GPU"]
+    fn on_a_gpu_auto_is_bf16_whose_loss_is_small() {
+        let choice = ModelChoice {
+            spec: "mini".to_owned(),
+            fit: Fit::Reference,
+        };
+        let exec = Exec::parse("cuda").unwrap();
+        let load = |exec: &Exec| Encoder::load(&choice, exec, &mut |_| {}).unwrap();
+        let fast = load(&exec);
+        assert_eq!(fast.precision(), Precision::Bf16);
+        let exact = load(&exec.with_precision(Precision::F32).unwrap());
+        let loss = Answers::of(&exact).unwrap();
+        let loss = loss.loss(&Answers::of(&fast).unwrap());
+        eprintln!("mini in bf16: {loss}");
+        assert!(loss.cosine() >= LEAST_COSINE, "{loss}");
     }
 }
