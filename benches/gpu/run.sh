@@ -78,7 +78,7 @@ part draw 60 python3 "$here/peer.py" draw "$work/jpegs" --pictures 2000 &
 part make-golden 90 python3 "$top/tools/golden/make_golden.py" "$work/full" --only base &
 part make-base 60 "$bin/gpu" --size base --write "$work/base" &
 part make-large 90 "$bin/gpu" --size large --write "$work/large" &
-part operators 60 "$bin/operators" cuda exec --include-ignored --test-threads 1 --nocapture
+part operators 60 "$bin/operators" cuda exec settle --include-ignored --test-threads 1 --nocapture
 BT_GOLDEN_DEVICE=cuda BT_GOLDEN_PRECISION=f32 part golden-f32 60 "$bin/golden" --test-threads 4
 BT_GOLDEN_DEVICE=cuda BT_GOLDEN_PRECISION=bf16 part golden-bf16 60 "$bin/golden" --test-threads 4
 wait
