@@ -57,7 +57,9 @@ fn main() -> Result<()> {
     Encoder::load(&choice, &exec, &mut hear)?;
     let start = Instant::now();
     let encoder = Encoder::load(&choice, &exec, &mut hear)?;
-    let what = format!("{size} {} on {}", encoder.precision(), exec.name());
+    let hopper = std::env::var("BT_HOPPER").is_ok_and(|value| value == "1");
+    let kernels = if hopper { " with BT_HOPPER" } else { "" };
+    let what = format!("{size} {} on {}{kernels}", encoder.precision(), exec.name());
     row(&format!("load {what}"), start.elapsed().as_secs_f64(), "s");
     let exec = exec.with_precision(encoder.precision())?;
     for loss in losses {

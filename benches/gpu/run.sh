@@ -69,7 +69,7 @@ pipeline() {
         "$what" "$start" "$(date +%s.%N)"
 }
 export -f pipeline
-export bin work
+export bin work here
 
 : >"$out/parts.log"
 { nvidia-smi; nproc; python3 -m pip list 2>/dev/null | grep -iE '^(torch|transformers|nvidia-cublas|triton) '; } >"$out/machine.log" 2>&1
@@ -78,7 +78,7 @@ part draw 60 python3 "$here/peer.py" draw "$work/jpegs" --pictures 2000 &
 part make-golden 90 python3 "$top/tools/golden/make_golden.py" "$work/full" --only base &
 part make-base 60 "$bin/gpu" --size base --write "$work/base" &
 part make-large 90 "$bin/gpu" --size large --write "$work/large" &
-part operators 60 "$bin/operators" cuda exec settle --include-ignored --test-threads 1 --nocapture
+BT_HOPPER=1 part operators 60 "$bin/operators" cuda exec settle --include-ignored --test-threads 1 --nocapture
 BT_GOLDEN_DEVICE=cuda BT_GOLDEN_PRECISION=f32 part golden-f32 60 "$bin/golden" --test-threads 4
 BT_GOLDEN_DEVICE=cuda BT_GOLDEN_PRECISION=bf16 part golden-bf16 60 "$bin/golden" --test-threads 4
 wait
@@ -91,9 +91,16 @@ fi
 part ceiling 30 python3 "$here/peer.py" ceiling
 part ours-base 60 "$bin/gpu" --size base --checkpoint "$work/base" --precision bf16
 part ours-large 60 "$bin/gpu" --size large --checkpoint "$work/large" --precision bf16 --batches 32,64,128
+BT_HOPPER=1 part hopper-base 60 "$bin/gpu" --size base --checkpoint "$work/base" --precision bf16
+BT_HOPPER=1 part hopper-large 60 "$bin/gpu" --size large --checkpoint "$work/large" --precision bf16 --batches 32,64,128
+BT_HOPPER=1 BT_GOLDEN_DEVICE=cuda BT_GOLDEN_PRECISION=bf16 part hopper-golden 60 "$bin/golden" --test-threads 4
 part torch-base 90 python3 "$here/peer.py" tower --model base --batch 128
 part index-mini 40 bash -c 'pipeline mini --model mini --device cuda'
 part index-base 40 bash -c 'pipeline base --model "$work/base" --device cuda'
+if command -v nvcc >/dev/null; then
+    part kernels 60 bash -c 'nvcc -std=c++17 -O3 -gencode arch=compute_90a,code=sm_90a "$here/kernels.cu" \
+        -o "$work/kernels" -lcublas && "$work/kernels"'
+fi
 if command -v ncu >/dev/null; then
     part profile 60 ncu --metrics gpu__time_duration.sum --csv --clock-control none \
         "$bin/gpu" --size base --checkpoint "$work/base" --precision bf16 --batches 128 --once yes

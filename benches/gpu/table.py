@@ -17,7 +17,7 @@ def main():
     for line in (folder / "parts.log").read_text().splitlines():
         if "exit 0" not in line:
             print(f"- FAILED: {line}")
-    for log in sorted(folder.glob("golden*.log")) + sorted(folder.glob("operators.log")):
+    for log in sorted(folder.glob("*golden*.log")) + sorted(folder.glob("operators.log")):
         for line in re.findall(r"test result:.*|LEAST COSINE.*", log.read_text()):
             print(f"- {log.stem}: {line}")
     rows = {}
@@ -53,12 +53,12 @@ def main():
 
     print()
     for size in ("base", "large"):
-        ours = best(rf"vision tower {size} bf16 on cuda batch \d+")
+        ours = best(rf"vision tower {size} bf16 on cuda( with BT_HOPPER)? batch \d+")
         for peer in ("torch.compile", "torch eager"):
             theirs = best(rf"{re.escape(peer)} bf16 vision tower {size} batch \d+")
             if ours and theirs:
                 print(f"{size}: {ours:,.0f} pictures/s, {peer} {theirs:,.0f}: {ours / theirs:.2f} times")
-        reached = best(rf"vision tower {size} bf16 on cuda at its best")
+        reached = best(rf"vision tower {size} bf16 on cuda( with BT_HOPPER)? at its best")
         if reached and card:
             print(f"{size}: {reached:.0f} TFLOP/s, {100 * reached / PEAK[card]:.0f} % of the card's bf16 peak")
 

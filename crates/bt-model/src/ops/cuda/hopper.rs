@@ -1,7 +1,9 @@
 //! What runs twice as fast with Hopper's own instructions: products with a bias and an activation, and attention of
-//! many queries over many keys (`hopper.cu`). Each answers `None` on other GPUs and for other sizes.
+//! many queries over many keys (`hopper.cu`). Each answers `None` on other GPUs, for other sizes, and unless BT_HOPPER
+//! is 1: the kernels have been run on an H100 alone, the programs with them have not.
 
 use std::ffi::c_void;
+use std::sync::LazyLock;
 
 use candle_core::CudaDevice;
 use candle_core::cuda_backend::WrapErr;
@@ -169,8 +171,15 @@ fn is_aligned(device: &CudaDevice, values: &CudaView<'_, bf16>) -> bool {
         .is_multiple_of(16)
 }
 
+/// Whether BT_HOPPER asks for these kernels.
+static WANTED: LazyLock<bool> =
+    LazyLock::new(|| std::env::var("BT_HOPPER").is_ok_and(|value| value == "1"));
+
 /// Kernels for sm_90a run on that alone, and on nothing newer.
 fn is_hopper(device: &CudaDevice) -> Result<bool> {
+    if !*WANTED {
+        return Ok(false);
+    }
     let major = attribute(
         device,
         Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
