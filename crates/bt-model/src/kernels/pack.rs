@@ -14,8 +14,8 @@ use super::{Level, On, vectorised};
 pub(crate) enum Format {
     /// 32-bit floating point.
     F32,
-    /// The same for matrix tiles, which know bfloat16 alone: each number is the sum of two, which is within
-    /// 2^-18 of it, and of the four products of two numbers' parts the three are made that are larger than that.
+    /// The same for matrix tiles, which know bfloat16 alone: each number is the sum of three, and of the
+    /// nine products of two numbers' parts the six are made that f32 can tell from zero.
     Split,
     /// bfloat16, summed in f32.
     Bf16,
@@ -34,8 +34,8 @@ pub(crate) struct Largest {
 }
 
 impl Format {
-    /// The form of f32 that is fastest where many rows are multiplied. For few rows memory is what takes the time,
-    /// and both forms take as much.
+    /// The form of f32 that is fastest where many rows are multiplied. It takes half as much memory again as f32, so
+    /// for few rows, where memory is what takes the time, f32 is faster.
     pub(crate) fn exact_for_many(level: Level) -> Self {
         match level {
             Level::Amx => Self::Split,
@@ -102,9 +102,9 @@ impl Format {
 }
 
 /// Parts of a number in [`Format::Split`].
-pub(crate) const PARTS: usize = 2;
-/// How many bf16 a cache line has. Rows and columns that are split hold a line of first parts and one of second,
-/// and then come the next inputs.
+pub(crate) const PARTS: usize = 3;
+/// How many bf16 a cache line has. Rows and columns that are split hold a line of first parts, one of second and
+/// one of third, and then come the next inputs.
 pub(crate) const LINE_OF_BF16: usize = 32;
 
 /// A matrix [outputs, inputs], in panels of [`COLUMNS`] outputs; filled up with zeros.
@@ -289,13 +289,13 @@ fn quantise(line: &[f32], most: i8, codes: &mut [i8]) -> (f32, i32) {
 }
 
 vectorised! {
-    /// As [`pair`], and leaves what rounding has taken.
+    /// As [`pair`], cut off and not rounded, and leaves what is cut off.
     fn take_pair(rest: &mut [[f32; COLUMNS]; 2], out: &mut [u32]) {
         let [first, second] = *rest;
         let mut pairs = [0u32; COLUMNS];
         let mut left = [[0f32; COLUMNS]; 2];
         for c in 0..COLUMNS {
-            let (low, high) = (rounded(first[c]), rounded(second[c]) & 0xffff_0000);
+            let (low, high) = (first[c].to_bits(), second[c].to_bits() & 0xffff_0000);
             pairs[c] = low >> 16 | high;
             left[0][c] = first[c] - f32::from_bits(low & 0xffff_0000);
             left[1][c] = second[c] - f32::from_bits(high);

@@ -26,7 +26,7 @@ const ROWS_NEAR: usize = 1 << 20;
 const ROW_NEAR: usize = 4608;
 
 /// Parts of rows begin at multiples of so many groups, which the steps of all kernels fit into.
-const STEPS: usize = 32;
+const STEPS: usize = 48;
 
 /// Rows are shared out in multiples of this, which every kernel's tiles fit into.
 const BLOCK: usize = 96;

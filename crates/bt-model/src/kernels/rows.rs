@@ -117,7 +117,7 @@ enum Kept {
     /// f32 rounded to bf16.
     RoundedF32,
     Bf16,
-    /// Two bf16, a line of first parts and one of second.
+    /// Three bf16, a line of first parts, one of second, one of third.
     Split,
     /// Codes in bytes.
     U8,
@@ -308,8 +308,8 @@ vectorised! {
 }
 
 vectorised! {
-    /// Each number as the sum of two bf16, to 2^-18 of it: the nearest, and the nearest to what is left. Whole lines,
-    /// the last filled up with zeros. What is not finite becomes no number.
+    /// Each number as the sum of three bf16, exactly: of its 24 bits each takes eight, cut off and not rounded. Whole
+    /// lines, the last filled up with zeros. What is not finite becomes no number.
     pub(crate) fn split(x: &[f32], out: &mut [bf16]) {
         let parts = out.as_chunks_mut::<{ PARTS * LINE_OF_BF16 }>().0;
         for (x, parts) in x.chunks(LINE_OF_BF16).zip(parts) {
@@ -321,7 +321,7 @@ vectorised! {
             for part in parts.as_chunks_mut::<LINE_OF_BF16>().0 {
                 let mut codes = [bf16::ZERO; LINE_OF_BF16];
                 for (code, rest) in codes.iter_mut().zip(&mut rest) {
-                    let bits = rounded(*rest);
+                    let bits = rest.to_bits();
                     *code = bf16::from_bits((bits >> 16) as u16);
                     *rest -= f32::from_bits(bits & 0xffff_0000);
                 }

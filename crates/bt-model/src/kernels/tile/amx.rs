@@ -12,7 +12,7 @@ use crate::kernels::pack::PARTS;
 
 /// bf16 by bf16, summed in f32.
 pub(crate) struct Bf16;
-/// f32 by f32, each as the sum of two bf16, summed in f32.
+/// f32 by f32, each as the sum of three bf16, summed in f32.
 pub(crate) struct Split;
 /// Unsigned by signed 8-bit numbers, summed in i32.
 pub(crate) struct Int8;
@@ -147,7 +147,7 @@ impl Kernel for Split {
     type Sum = f32;
     const ROWS: usize = 32;
     const ROWS_TOGETHER: usize = TILE_ROWS;
-    const GROUPS_NEAR: usize = 6 * STEP;
+    const GROUPS_NEAR: usize = 4 * STEP;
 
     fn begin() -> impl Sized {
         // SAFETY: this level would not have been chosen if it were not there; a product takes tiles once a thread.
@@ -166,37 +166,58 @@ impl Kernel for Split {
         debug_assert!(groups.is_multiple_of(STEP) && groups > 0);
         let row_bytes = 2 * stride;
         let steps = groups / STEP;
-        // SAFETY: as above, where a step is two lines of each row, one of each part, and two times 16 groups of the
-        // panel. The product of both second parts is too small to count.
+        // SAFETY: as above, where a step is three lines of each row, one of each part, and three times 16 groups of
+        // the panel. The least parts are multiplied first.
         unsafe {
             if rows > 16 {
                 asm!(
                     begin!("tmm0" at 0, "tmm1" at 64, "tmm2" at 2048, "tmm3" at 2112),
                     "2:",
-                    // The rows' second parts by the columns' first.
-                    "tileloadd tmm4, [{a} + {line}*1 + 1024]",
+                    // The rows' third part by the columns' first.
+                    "tileloadd tmm4, [{a} + {line}*1 + 2048]",
                     "tileloadd tmm6, [{b} + {panel}*1]",
                     "tdpbf16ps tmm0, tmm4, tmm6",
                     "tileloadd tmm7, [{b} + {panel}*1 + 64]",
                     "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tileloadd tmm5, [{a16} + {line}*1 + 2048]",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    // Second by first.
+                    "tileloadd tmm4, [{a} + {line}*1 + 1024]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
                     "tileloadd tmm5, [{a16} + {line}*1 + 1024]",
                     "tdpbf16ps tmm2, tmm5, tmm6",
                     "tdpbf16ps tmm3, tmm5, tmm7",
-                    // First by first.
-                    "tileloadd tmm4, [{a} + {line}*1]",
-                    "tdpbf16ps tmm0, tmm4, tmm6",
-                    "tdpbf16ps tmm1, tmm4, tmm7",
-                    "tileloadd tmm5, [{a16} + {line}*1]",
-                    "tdpbf16ps tmm2, tmm5, tmm6",
-                    "tdpbf16ps tmm3, tmm5, tmm7",
-                    // First by second.
+                    // Second by second.
                     "tileloadd tmm6, [{b} + {panel}*1 + 2048]",
                     "tdpbf16ps tmm0, tmm4, tmm6",
                     "tdpbf16ps tmm2, tmm5, tmm6",
                     "tileloadd tmm7, [{b} + {panel}*1 + 2112]",
                     "tdpbf16ps tmm1, tmm4, tmm7",
                     "tdpbf16ps tmm3, tmm5, tmm7",
-                    ahead!(0, 64, 128, 192, 256, 320, 384, 448), "add {ahead}, 512", "add {a}, 2048", "add {a16}, 2048", "add {b}, 4096",
+                    // First by second.
+                    "tileloadd tmm4, [{a} + {line}*1]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tileloadd tmm5, [{a16} + {line}*1]",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    // First by third.
+                    "tileloadd tmm6, [{b} + {panel}*1 + 4096]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tileloadd tmm7, [{b} + {panel}*1 + 4160]",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    // First by first.
+                    "tileloadd tmm6, [{b} + {panel}*1]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tileloadd tmm7, [{b} + {panel}*1 + 64]",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    ahead!(0, 64, 128, 192, 256, 320, 384, 448, 512, 576, 640, 704), "add {ahead}, 768", "add {a}, 3072", "add {a16}, 3072", "add {b}, 6144",
                     "dec {steps}",
                     "jnz 2b",
                     "tilestored [{c} + {panel}*1], tmm0",
@@ -222,17 +243,26 @@ impl Kernel for Split {
                     "2:",
                     "tileloadd tmm4, [{b} + {panel}*1]",
                     "tileloadd tmm5, [{b} + {panel}*1 + 64]",
-                    "tileloadd tmm6, [{a} + {line}*1 + 1024]",
+                    "tileloadd tmm6, [{a} + {line}*1 + 2048]",
                     "tdpbf16ps tmm0, tmm6, tmm4",
                     "tdpbf16ps tmm1, tmm6, tmm5",
-                    "tileloadd tmm7, [{a} + {line}*1]",
+                    "tileloadd tmm7, [{a} + {line}*1 + 1024]",
                     "tdpbf16ps tmm0, tmm7, tmm4",
                     "tdpbf16ps tmm1, tmm7, tmm5",
                     "tileloadd tmm2, [{b} + {panel}*1 + 2048]",
                     "tileloadd tmm3, [{b} + {panel}*1 + 2112]",
                     "tdpbf16ps tmm0, tmm7, tmm2",
                     "tdpbf16ps tmm1, tmm7, tmm3",
-                    ahead!(0, 64, 128, 192, 256, 320, 384, 448), "add {ahead}, 512", "add {a}, 2048", "add {b}, 4096",
+                    "tileloadd tmm6, [{a} + {line}*1]",
+                    "tdpbf16ps tmm0, tmm6, tmm2",
+                    "tdpbf16ps tmm1, tmm6, tmm3",
+                    "tileloadd tmm2, [{b} + {panel}*1 + 4096]",
+                    "tileloadd tmm3, [{b} + {panel}*1 + 4160]",
+                    "tdpbf16ps tmm0, tmm6, tmm2",
+                    "tdpbf16ps tmm1, tmm6, tmm3",
+                    "tdpbf16ps tmm0, tmm6, tmm4",
+                    "tdpbf16ps tmm1, tmm6, tmm5",
+                    ahead!(0, 64, 128, 192, 256, 320, 384, 448, 512, 576, 640, 704), "add {ahead}, 768", "add {a}, 3072", "add {b}, 6144",
                     "dec {steps}",
                     "jnz 2b",
                     "tilestored [{c} + {panel}*1], tmm0",

@@ -9,7 +9,7 @@ use crate::kernels::pack::{LINE_OF_BF16, PARTS};
 pub(crate) struct F32;
 /// bf16 by bf16, summed in f32.
 pub(crate) struct Bf16;
-/// f32 by f32, each as the sum of two bf16, summed in f32.
+/// f32 by f32, each as the sum of three bf16, summed in f32.
 pub(crate) struct Split;
 /// Unsigned by signed 8-bit numbers, summed in i32.
 pub(crate) struct Int8;
