@@ -1,24 +1,25 @@
-//! What requests say, and how it becomes what the library asks: bodies, query strings, filters, cursors. Each
-//! way to be wrong is a problem document that names the field.
+//! What a search says, as a body and as a query string, and how it becomes what the library asks; below, what all
+//! requests have. Each way to be wrong is a problem document that names the field.
 
-use std::path::PathBuf;
-
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{FromRequest, FromRequestParts, Request};
-use axum::http::StatusCode;
-use axum::http::request::Parts;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bt_query::{DEFAULT_LOOK_AT, Query, Sort, parse};
-use bt_store::{ContentHash, Filter};
+use bt_query::{DEFAULT_LOOK_AT, Query, Sort};
+use bt_store::ContentHash;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::described::{self, PictureId};
 use crate::error::ApiError;
 
+mod cursor;
+mod extract;
+mod filter;
 mod pairs;
 pub(crate) mod whole;
+
+pub(crate) use cursor::{next, offset};
+pub(crate) use extract::{ApiJson, ApiQuery, query_string, too_large};
+pub(crate) use filter::{FilterBody, FilterParams};
 
 /// Results on a page when nobody says otherwise.
 pub(crate) const DEFAULT_N: usize = 20;
@@ -26,68 +27,12 @@ pub(crate) const DEFAULT_N: usize = 20;
 pub(crate) const MOST_N: usize = 200;
 /// Most candidates that are reranked.
 pub(crate) const MOST_RERANK: usize = 200;
-/// The furthest result that pages go to.
-const MOST_OFFSET: usize = 10_000;
 /// Most things that should not be seen.
 pub(crate) const MOST_NOT: usize = 8;
 /// Most texts and pictures that are given to the model in one request.
 pub(crate) const MOST_INPUTS: usize = 256;
 /// Longest text, in characters; models read much less.
 pub(crate) const LONGEST_TEXT: usize = 8_192;
-
-/// A JSON body.
-pub(crate) struct ApiJson<T>(pub(crate) T);
-
-impl<T: serde::de::DeserializeOwned, S: Send + Sync> FromRequest<S> for ApiJson<T> {
-    type Rejection = ApiError;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        match axum::Json::<T>::from_request(request, state).await {
-            Ok(axum::Json(body)) => Ok(Self(body)),
-            Err(rejection) => Err(bad_body(&rejection)),
-        }
-    }
-}
-
-fn bad_body(rejection: &JsonRejection) -> ApiError {
-    match rejection.status() {
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => ApiError::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported-media-type",
-            "The body is of another type",
-            rejection.body_text(),
-        )
-        .hint("send JSON, with `Content-Type: application/json`"),
-        StatusCode::PAYLOAD_TOO_LARGE => too_large(rejection.body_text()),
-        _ => ApiError::bad_request(rejection.body_text()),
-    }
-}
-
-/// More bytes than are taken.
-pub(crate) fn too_large(detail: impl Into<String>) -> ApiError {
-    ApiError::new(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        "too-large",
-        "The body is too large",
-        detail,
-    )
-}
-
-/// The query string; names may repeat where a field is a list.
-pub(crate) struct ApiQuery<T>(pub(crate) T);
-
-impl<T: serde::de::DeserializeOwned, S: Send + Sync> FromRequestParts<S> for ApiQuery<T> {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        query_string(parts.uri.query().unwrap_or_default()).map(Self)
-    }
-}
-
-/// Reads a query string.
-pub(crate) fn query_string<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, ApiError> {
-    pairs::from_str(text).map_err(|error| ApiError::bad_request(error.to_string()))
-}
 
 /// The id of a picture.
 pub(crate) fn id(text: &str) -> Result<ContentHash, ApiError> {
@@ -324,204 +269,9 @@ impl SearchParams {
     }
 }
 
-/// Which pictures may be results: those for which everything that is given here holds.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct FilterBody {
-    /// In one of these folders or below; absolute, as the facets list them.
-    #[schema(schema_with = described::folders)]
-    pub(crate) folders: Vec<String>,
-    /// Taken in or after this year, month or day: `2024`, `2024-07`, `2024-07-03`.
-    #[schema(schema_with = described::period_or_null)]
-    pub(crate) after: Option<String>,
-    /// Taken before this year, month or day.
-    #[schema(schema_with = described::period_or_null)]
-    pub(crate) before: Option<String>,
-    /// The camera's name contains this.
-    pub(crate) camera: Option<String>,
-    /// Of one of these types: `jpeg`, `png`, ...
-    #[schema(schema_with = described::types)]
-    pub(crate) types: Vec<String>,
-    /// At least so large: `12MP`, `2000x1500` or `5MB`.
-    #[schema(schema_with = described::size_or_null)]
-    pub(crate) larger_than: Option<String>,
-    /// Taken near a place.
-    pub(crate) near: Option<NearBody>,
-}
-
-/// A place and a distance from it.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct NearBody {
-    /// Degrees, north positive.
-    #[schema(minimum = -90, maximum = 90)]
-    pub(crate) latitude: f64,
-    /// Degrees, east positive.
-    #[schema(minimum = -180, maximum = 180)]
-    pub(crate) longitude: f64,
-    /// Kilometres.
-    #[schema(exclusive_minimum = 0)]
-    pub(crate) radius_km: f64,
-}
-
-impl FilterBody {
-    /// As the store asks.
-    pub(crate) fn filter(&self) -> Result<Filter, ApiError> {
-        let mut all = Vec::new();
-        let any = |filters: Vec<Filter>| (!filters.is_empty()).then_some(Filter::Any(filters));
-        let folders = self.folders.iter().map(|folder| {
-            let path = PathBuf::from(folder);
-            if path.is_absolute() {
-                Ok(Filter::InFolder(path))
-            } else {
-                Err(
-                    ApiError::bad_request(format!("the folder `{folder}` is not absolute"))
-                        .hint("/v1/facets lists the folders"),
-                )
-            }
-        });
-        all.extend(any(folders.collect::<Result<_, _>>()?));
-        if let Some(text) = &self.after {
-            all.push(Filter::TakenFrom(parse::period("after", text)?.from));
-        }
-        if let Some(text) = &self.before {
-            all.push(Filter::TakenBefore(parse::period("before", text)?.from));
-        }
-        let camera = self.camera.clone().filter(|camera| !camera.is_empty());
-        all.extend(camera.map(Filter::Camera));
-        let types = self.types.iter().map(|text| parse::format("type", text));
-        all.extend(any(types.collect::<Result<_, _>>()?));
-        if let Some(text) = &self.larger_than {
-            all.push(parse::larger_than("larger_than", text)?);
-        }
-        if let Some(NearBody {
-            latitude,
-            longitude,
-            radius_km,
-        }) = self.near
-        {
-            // The text form has the checks.
-            all.push(parse::near(
-                "near",
-                &format!("{latitude},{longitude},{radius_km}"),
-            )?);
-        }
-        Ok(Filter::All(all))
-    }
-}
-
-/// The filters of a query string.
-#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
-#[serde(default)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct FilterParams {
-    /// In this folder or below; absolute, as the facets list them; may repeat.
-    #[param(schema_with = described::folders)]
-    #[serde(deserialize_with = "pairs::list")]
-    pub(crate) folder: Vec<String>,
-    /// Taken in or after this year, month or day: `2024`, `2024-07`, `2024-07-03`.
-    #[param(schema_with = described::period)]
-    pub(crate) after: Option<String>,
-    /// Taken before this year, month or day.
-    #[param(schema_with = described::period)]
-    pub(crate) before: Option<String>,
-    /// The camera's name contains this.
-    #[param(nullable = false)]
-    pub(crate) camera: Option<String>,
-    /// Of this type: `jpeg`, `png`, ...; may repeat.
-    #[param(schema_with = described::types)]
-    #[serde(deserialize_with = "pairs::list")]
-    pub(crate) r#type: Vec<String>,
-    /// At least so large: `12MP`, `2000x1500` or `5MB`.
-    #[param(schema_with = described::size)]
-    pub(crate) larger_than: Option<String>,
-    /// Taken near a place: `LATITUDE,LONGITUDE,KILOMETRES`.
-    #[param(schema_with = described::place)]
-    pub(crate) near: Option<String>,
-}
-
-impl FilterParams {
-    /// The same as a body.
-    pub(crate) fn body(&self) -> Result<FilterBody, ApiError> {
-        let near = match &self.near {
-            None => None,
-            Some(text) => match parse::near("near", text)? {
-                Filter::Near {
-                    latitude,
-                    longitude,
-                    radius_km,
-                } => Some(NearBody {
-                    latitude,
-                    longitude,
-                    radius_km,
-                }),
-                _ => None,
-            },
-        };
-        Ok(FilterBody {
-            folders: self.folder.clone(),
-            after: self.after.clone(),
-            before: self.before.clone(),
-            camera: self.camera.clone(),
-            types: self.r#type.clone(),
-            larger_than: self.larger_than.clone(),
-            near,
-        })
-    }
-}
-
-/// What cursors begin with, so that those of another kind can be told apart some day.
-const CURSOR: &str = "1.";
-
-/// Where a page begins.
-pub(crate) fn offset(cursor: Option<&str>) -> Result<usize, ApiError> {
-    let Some(cursor) = cursor else { return Ok(0) };
-    let bad = || {
-        ApiError::bad_request("`cursor` is none that this server gave out")
-            .hint("take `next` of the page before, as it is")
-    };
-    let digits = cursor.strip_prefix(CURSOR).ok_or_else(bad)?;
-    let offset: usize = digits.parse().map_err(|_| bad())?;
-    // As it is written, without a sign or zeros before it.
-    if offset > MOST_OFFSET || offset.to_string() != digits {
-        return Err(bad());
-    }
-    Ok(offset)
-}
-
-/// The cursor of the page that begins there; none beyond the last result and the furthest page.
-pub(crate) fn next(offset: usize, matched: usize) -> Option<String> {
-    (offset < matched && offset <= MOST_OFFSET).then(|| format!("{CURSOR}{offset}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_cursor_comes_back_and_no_other_text_is_one() {
-        let cursor = next(40, 100).unwrap();
-        assert_eq!(offset(Some(&cursor)).unwrap(), 40);
-        assert_eq!(offset(None).unwrap(), 0);
-        assert_eq!(offset(Some("1.10000")).unwrap(), MOST_OFFSET);
-        assert_eq!(next(100, 100), None);
-        assert_eq!(next(MOST_OFFSET + 1, usize::MAX), None);
-        for text in [
-            "",
-            "!",
-            "40",
-            "1.",
-            "1.+4",
-            "1.040",
-            "2.40",
-            "1.-1",
-            "1.10001",
-            "1.99999999999999999999",
-            "1.40.7",
-        ] {
-            assert!(offset(Some(text)).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn a_query_string_and_a_body_say_the_same() {
