@@ -329,11 +329,14 @@ impl Scope<'_> {
         prepared.table(&format!("{}{name}", self.path), rows, width)
     }
 
-    /// Keeps a table for the next load.
-    pub(crate) fn keep_table(&self, name: &str, values: &[f32], rows: usize, width: usize) {
+    /// Keeps a table of f32, on the processor, for the next load.
+    pub(crate) fn keep_table(&self, name: &str, table: &Tensor) -> Result<()> {
         if let Some(preparing) = &mut *self.weights.preparing.borrow_mut() {
-            preparing.table(format!("{}{name}", self.path), values, rows, width);
+            let (rows, width) = table.dims2()?;
+            let values: Vec<f32> = table.flatten_all()?.to_vec1()?;
+            preparing.table(format!("{}{name}", self.path), &values, rows, width);
         }
+        Ok(())
     }
 
     /// What the processor computes with here.

@@ -29,7 +29,7 @@ impl Table {
         }
         let table = at.tensor("weight", &[rows, width])?;
         if table.device().is_cpu() {
-            at.keep_table("weight", &table.flatten_all()?.to_vec1()?, rows, width);
+            at.keep_table("weight", &table)?;
         }
         Ok(Self::Plain(table))
     }
