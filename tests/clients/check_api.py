@@ -33,7 +33,7 @@ CHECKS = [
 ]
 SEED = "20261125"
 # Of each operation, in each phase.
-EXAMPLES = "100"
+EXAMPLES = "200"
 
 
 def configuration(served: serving.Served) -> str:
