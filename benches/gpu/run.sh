@@ -5,7 +5,7 @@
 #
 # Needs the CUDA toolkit, Rust, and a python3 with torch, transformers, numpy and Pillow. Where programs cannot
 # be built, BT_GPU_PREBUILT names a folder that has them (as `benches/gpu/run.sh --build FOLDER` leaves them).
-# Each part has its own time limit, and a failure costs that part alone. About four minutes on an H100.
+# Each part has its own time limit, and a failure costs that part alone. About six minutes on an H100.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
