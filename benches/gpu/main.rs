@@ -57,7 +57,7 @@ fn main() -> Result<()> {
     Encoder::load(&choice, &exec, &mut hear)?;
     let start = Instant::now();
     let encoder = Encoder::load(&choice, &exec, &mut hear)?;
-    let hopper = std::env::var("BT_HOPPER").is_ok_and(|value| value == "1");
+    let hopper = encoder.arithmetic().ends_with("-hopper");
     let kernels = if hopper { " with BT_HOPPER" } else { "" };
     let what = format!("{size} {} on {}{kernels}", encoder.precision(), exec.name());
     row(&format!("load {what}"), start.elapsed().as_secs_f64(), "s");

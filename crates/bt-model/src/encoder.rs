@@ -150,7 +150,7 @@ impl Encoder {
         settle::load(checkpoint, fit, exec, on)
     }
 
-    /// The same in the precision that `exec` says, which is not `auto` on the processor.
+    /// The same in the precision that `exec` says, which is not `auto`.
     pub(crate) fn in_precision(
         checkpoint: &Checkpoint,
         fit: Fit,

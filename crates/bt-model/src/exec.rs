@@ -6,6 +6,7 @@ use candle_core::{DType, Device};
 
 use crate::error::{Error, Result};
 use crate::gpu;
+use crate::ops::cuda;
 use crate::precision::Precision;
 use crate::rerank_speed::RerankSpeed;
 
@@ -159,6 +160,7 @@ impl Exec {
     pub(crate) fn arithmetic(&self) -> String {
         match self.device {
             Device::Cpu => self.precision.arithmetic(),
+            Device::Cuda(_) if cuda::wants_hopper() => format!("cuda-{}-hopper", self.precision),
             _ => format!("{}-{}", self.name(), self.precision),
         }
     }

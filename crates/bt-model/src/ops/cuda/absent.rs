@@ -5,6 +5,10 @@ use candle_core::Tensor;
 use crate::error::Result;
 use crate::ops::Then;
 
+pub(crate) fn wants_hopper() -> bool {
+    false
+}
+
 pub(crate) fn linear(
     _: &Tensor,
     _: &Tensor,

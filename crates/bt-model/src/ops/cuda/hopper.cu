@@ -30,7 +30,7 @@ static __device__ __forceinline__ void barrier_expect(u32 barrier, u32 bytes) {
 }
 
 // Arrives at the barrier in block `rank` of the cluster. It guards what warpgroups have read, so no store has to be
-// waited for: a release of the whole cluster here costs a third of the kernel's speed.
+// waited for: a release of the whole cluster here costs a fifth of the kernel's speed.
 static __device__ __forceinline__ void barrier_arrive(u32 barrier, u32 rank) {
   asm volatile("{\n.reg .b32 remote;\n"
                "mapa.shared::cluster.u32 remote, %0, %1;\n"

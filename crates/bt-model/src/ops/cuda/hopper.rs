@@ -172,7 +172,7 @@ fn is_aligned(device: &CudaDevice, values: &CudaView<'_, bf16>) -> bool {
 }
 
 /// Whether BT_HOPPER asks for these kernels.
-static WANTED: LazyLock<bool> =
+pub(super) static WANTED: LazyLock<bool> =
     LazyLock::new(|| std::env::var("BT_HOPPER").is_ok_and(|value| value == "1"));
 
 /// Kernels for sm_90a run on that alone, and on nothing newer.

@@ -25,6 +25,11 @@ const KERNELS: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));
 /// Values that a thread takes at a time: 16 bytes.
 const EIGHT: usize = 8;
 
+/// Whether Hopper's kernels were asked for: what was measured without them says nothing of them.
+pub(crate) fn wants_hopper() -> bool {
+    *hopper::WANTED
+}
+
 /// `then(x Wᵀ + b)`; `x`: [rows, in], `weight`: [out, in].
 pub(crate) fn linear(
     x: &Tensor,
